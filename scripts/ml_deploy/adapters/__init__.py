@@ -1,0 +1,1 @@
+"""The only importers of SDKs, each imported lazily by the adapter that needs it."""

@@ -1,0 +1,1 @@
+"""Golden predictions, load, statistics, limits. No SDK."""

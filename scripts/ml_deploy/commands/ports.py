@@ -1,0 +1,33 @@
+"""What a command is handed: protocols only, wired to the real things by `wiring.py`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ml_deploy.releases.cluster import Cluster, ClusterAccess
+from ml_deploy.runtime.console import Console
+from ml_deploy.runtime.github import Job
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Adapters(Protocol):
+    """Everything outside that a command may use. Methods connect lazily, on their first call."""
+
+    console: Console
+    job: Job
+    clock: Clock
+
+    def cluster(self, access: ClusterAccess) -> Cluster:
+        """Connect to a cluster. Raises AuthFailed, Forbidden, Unreachable or InputError."""

@@ -1,0 +1,1 @@
+"""Image references, Dockerfile generation, build plans. No SDK."""

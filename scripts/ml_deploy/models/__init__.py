@@ -1,0 +1,1 @@
+"""Model files: formats, inspection, policy, digest. No network, no SDK."""

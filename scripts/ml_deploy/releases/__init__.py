@@ -1,0 +1,1 @@
+"""Manifests, rollout verdicts, strategies, release records, diagnosis. No SDK."""

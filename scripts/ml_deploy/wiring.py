@@ -1,0 +1,25 @@
+"""The real adapters behind what commands are handed; every SDK is imported on first use."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ml_deploy.runtime.console import Console
+from ml_deploy.runtime.github import Job
+
+if TYPE_CHECKING:
+    from ml_deploy.releases.cluster import Cluster, ClusterAccess
+
+
+class Wiring:
+    """Satisfies `ml_deploy.commands.ports.Adapters`."""
+
+    def __init__(self, console: Console, job: Job) -> None:
+        self.console = console
+        self.job = job
+        self.clock = time
+
+    def cluster(self, access: ClusterAccess) -> Cluster:
+        """A connection to the cluster that `access` names."""
+        raise NotImplementedError

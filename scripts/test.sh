@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Runs all tests in an environment of their own. Arguments pass through to pytest.
+# usage: scripts/test.sh [PYTEST ARGUMENT ...]      e.g. scripts/test.sh tests/unit -k digest
+set -euo pipefail
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/.."
+env=$(python3 -E -s -u -X utf8 scripts/bootstrap.py base lint dev)
+export PATH="$env/bin:$PATH"
+exec "$env/bin/python" -s -X utf8 -m pytest "$@"
