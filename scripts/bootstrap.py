@@ -135,7 +135,7 @@ def _wheel(version: str, hashes: set[str], folder: Path) -> Path:
             wheel: Path = folder / name
             wheel.write_bytes(data)
             return wheel
-    raise ValueError(f"{page_url} has no uv {version} for {sys.platform} {platform.machine()}")
+    raise ValueError(f"{page_url} has no uv {version} for {sys.platform} {os.uname().machine}")
 
 
 def _fits(wheel: str) -> bool:
