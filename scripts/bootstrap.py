@@ -124,12 +124,12 @@ def _wheel(version: str, hashes: set[str], folder: Path) -> Path:
 
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple"
     page_url = index.rstrip("/") + "/uv/"
-    page = urlopen(page_url, timeout=60).read().decode()  # noqa: S310
+    page = urlopen(page_url, timeout=60).read().decode()
     for link in re.findall(r'href="([^"]+)"', page):
         address = urljoin(page_url, link.replace("&amp;", "&"))
         name = urlparse(address).path.rsplit("/", 1)[-1]
         if name.startswith(f"uv-{version}-") and name.endswith(".whl") and _fits(name):
-            data = urlopen(address.partition("#")[0], timeout=120).read()  # noqa: S310
+            data = urlopen(address.partition("#")[0], timeout=120).read()
             if sha256(data).hexdigest() not in hashes:
                 raise ValueError(f"{name} from the package index has a hash that requirements/uv.txt does not list")
             wheel: Path = folder / name

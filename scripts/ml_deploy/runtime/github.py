@@ -109,7 +109,7 @@ class Job:
         request.add_header("Authorization", f"bearer {bearer}")
         request.add_header("Accept", "application/json; api-version=2.0")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (GitHub's own address)
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return str(json.load(answer)["value"])
         except urllib.error.HTTPError as error:
             raise AuthFailed(
