@@ -177,6 +177,18 @@ def read(cls: type[T], values: Mapping[str, str]) -> T:
     A class may have `contradictions(values)`: a static method that yields sentences about
     inputs that do not go together, judged on the raw, non-empty strings.
     """
+    parsed, problems = _parse(cls, values)
+    if problems:
+        raise _invalid(problems)
+    return cls(**parsed)
+
+
+def problems_of(cls: type, values: Mapping[str, str]) -> list[str]:
+    """What `read` would complain about, one sentence each."""
+    return _parse(cls, values)[1]
+
+
+def _parse(cls: type, values: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     given = {name: value for name, value in values.items() if value.strip()}
     parsed: dict[str, Any] = {}
     problems: list[str] = []
@@ -187,9 +199,7 @@ def read(cls: type[T], values: Mapping[str, str]) -> T:
             shown = "" if spec.secret or name not in given else f" (it is {_short(given[name])})"
             problems.append(f"`{name}` {error}{shown}")
     problems += getattr(cls, "contradictions", lambda _: ())(given)
-    if problems:
-        raise _invalid(problems)
-    return cls(**parsed)
+    return parsed, problems
 
 
 def _value(spec: Input, raw: str) -> Any:
