@@ -6,7 +6,7 @@ usage: generate.py [--check]     (--check writes nothing and exits 1 when someth
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -127,7 +127,7 @@ def _readme(path: Path, inputs: dict[str, Input], outputs: dict[str, Output]) ->
     yield path, _between(path, text, "outputs", _table(("output", "what it is"), outs))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|" + " --- |" * len(head), *lines[1:]])
 
