@@ -48,7 +48,7 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield ROOT / "actions" / name / "action.yml", action(name, module, "../..")
         yield from _readme(ROOT / "actions" / name / "README.md", inputs_of(module.Inputs), _outputs(module))
     yield ROOT / "action.yml", root_action()
-    yield from _readme(ROOT / "README.md", inputs_of(pipeline.Inputs), pipeline.outputs())
+    yield from _readme(ROOT / "actions" / "README.md", inputs_of(pipeline.Inputs), pipeline.outputs())
 
 
 def action(name: str, module: ModuleType, up: str) -> str:
@@ -56,7 +56,7 @@ def action(name: str, module: ModuleType, up: str) -> str:
     inputs = inputs_of(module.Inputs)
     outputs = {key: {"description": out.description, "value": f"${{{{ steps.run.outputs.{key} }}}}"}
                for key, out in _outputs(module).items()}  # fmt: skip
-    step = {
+    step: dict[str, object] = {
         "id": "run",
         "shell": "bash",
         "env": {env_name(key): f"${{{{ inputs.{key} }}}}" for key in inputs},
