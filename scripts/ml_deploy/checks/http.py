@@ -1,0 +1,42 @@
+"""What checks need of HTTP: a request, an answer, and something that turns one into the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, addressed relative to the endpoint that is asked."""
+
+    method: str = "GET"
+    path: str = "/"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; `seconds` is the time from sending the request to the last byte of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float = 0.0
+
+
+#: Sends a request and returns the answer, whatever its status. Raises EndpointDown when none comes.
+Ask = Callable[[Request], Answer]
+
+
+def join(base: str, path: str) -> str:
+    """A base path and a path below it, with exactly one slash between them: `/v1/` + `/predict` -> `/v1/predict`."""
+    if not base.strip("/"):
+        return "/" + path.lstrip("/")
+    return "/" + base.strip("/") + ("/" + path.lstrip("/") if path.strip("/") else path)
+
+
+def header(answer: Answer, name: str) -> str:
+    """A header's value whatever the case of its name, or an empty string."""
+    return next((value for key, value in answer.headers.items() if key.lower() == name.lower()), "")
