@@ -9,7 +9,8 @@ case ${1:-} in lint-model|build-image) sets="base lint" ;; *) sets="base" ;; esa
 
 for python in "${ML_DEPLOY_PYTHON:-}" python3 "${pythonLocation:-/nonexistent}/bin/python3" /usr/bin/python3 python3.13 python3.12 python3.11 python3.10 python; do
   if [ -z "$python" ] || ! command -v "$python" >/dev/null; then continue; fi
-  env=$("$python" -E -s -u -X utf8 "$here/bootstrap.py" $sets) && exec "$env/bin/python" -E -s -u -X utf8 "$here/main.py" "$@"
+  env=$("$python" -E -s -u -X utf8 "$here/bootstrap.py" $sets) &&
+    exec "$env/bin/python" -E -s -u -X utf8 -X pycache_prefix="$env/pycache" "$here/main.py" "$@"
   status=$?
   [ "$status" = 3 ] || exit "$status"  # 3: older than 3.10
 done

@@ -86,3 +86,9 @@ def test_reasons_and_exit_codes_are_distinct() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.MlDeployError)]
     assert len({c.reason for c in classes}) == len({c.exit_code for c in classes}) == len(classes)
     assert all(re.fullmatch(r"[a-z-]+", c.reason) and 0 < c.exit_code < 256 for c in classes)
+
+
+def test_the_readme_lists_every_reason_with_its_exit_code() -> None:
+    listed = set(re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", (ROOT / "README.md").read_text(), re.M))
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.MlDeployError)]
+    assert listed == {(c.reason, str(c.exit_code)) for c in classes}
