@@ -6,7 +6,7 @@ models drop the fields that they do not know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -70,6 +70,16 @@ class Event:
     object: Object
 
 
+class WatchOf(NamedTuple):
+    """What one watch is about: a kind in a namespace, by name or label selector."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str = ""
+    selector: str = ""
+
+
 @dataclass(frozen=True)
 class Answer:
     """An HTTP answer that came through the API server's proxy."""
@@ -83,7 +93,8 @@ class ApiError(Exception):
     """The API server refused a request; `code` is the HTTP status, `reason` Kubernetes' own word for it.
 
     Adapters raise the errors of `ml_deploy.errors` where no caller can do anything about it
-    (Unreachable, AuthFailed) and this one where a caller may: 403, 404, 409, 410, 422.
+    (Unreachable, AuthFailed, and Forbidden for a missing right) and this one where a caller may:
+    400, 404, 409, 410, 422, and 403 when admission or a quota refused.
     """
 
     def __init__(self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
@@ -95,10 +106,14 @@ class ApiError(Exception):
 
 
 class Cluster(Protocol):
-    """A connection to one API server. Temporary failures are retried inside, within `deadline` seconds."""
+    """A connection to one API server. Each request rides out temporary trouble for `patience` seconds."""
 
     server: str
     namespace: str
+    patience: float
+
+    def version(self) -> str:
+        """The server's version, such as v1.33.2."""
 
     def kind(self, api_version: str, kind: str) -> Kind | None:
         """Discovery, cached; None when the cluster does not know the kind."""
@@ -125,16 +140,22 @@ class Cluster(Protocol):
     ) -> Applied:
         """PATCH; style is merge, json or strategic."""
 
-    def delete(self, ref: Ref, *, uid: str = "", propagation: str = "Background") -> bool:
-        """DELETE, guarded by uid when given; False when there was nothing to delete."""
+    def delete(self, ref: Ref, *, uid: str = "", propagation: str = "Background", grace: int | None = None) -> bool:
+        """DELETE, guarded by uid when given; False when there was nothing to delete.
+
+        grace: seconds, instead of the object's own. Raises ApiError 409 when another object bears the name.
+        """
 
     def watch(
         self, api_version: str, kind: str, namespace: str, *, name: str = "", selector: str = "", seconds: float
     ) -> Iterator[Event | None]:
         """The present objects as ADDED, then changes, for `seconds`; cut watches and 410 are healed inside.
 
-        Yields None at least once a second, so that the caller can look at its clock.
+        Yields None at least once a second, so that the caller can look at its clock. Close it to stop it.
         """
+
+    def watch_all(self, of: Sequence[WatchOf], *, seconds: float) -> Iterator[Event | None]:
+        """Several watches as one stream, in the order the events come in."""
 
     def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 20) -> str:
         """The last lines of a container's log; an empty string when there are none."""
@@ -143,7 +164,10 @@ class Cluster(Protocol):
         self, namespace: str, target: str, method: str, path: str, *,
         body: bytes | None = None, headers: Mapping[str, str] | None = None, seconds: float = 10.0,
     ) -> Answer:  # fmt: skip
-        """HTTP through the API server's proxy; target is `pods/NAME:PORT` or `services/NAME:PORT`."""
+        """HTTP through the API server's proxy; target is `pods/NAME:PORT` or `services/NAME:PORT`.
+
+        What the API server itself says of a target that does not answer is an Answer of 502 or 503 too.
+        """
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
         """A SelfSubjectAccessReview."""

@@ -1,0 +1,294 @@
+"""Where the API server is and who we are there, read from a kubeconfig (or from a pod's own account).
+
+Everything here is read from text; only exec plugins start a process, and only when a token is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_deploy.errors import AuthFailed, InputError
+
+Config = dict[str, Any]
+#: Gives a bearer token; True asks for a fresh one.
+TokenSource = Callable[[bool], str]
+
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What proves who we are: a token, a client certificate with its key, or a user with a password."""
+
+    token: TokenSource | None = field(default=None, repr=False)
+    certificate: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+    basic: str = field(default="", repr=False)
+    #: Whether asking `token` again can give another one.
+    renewable: bool = False
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One API server and our credentials there. `ca` is PEM text, empty for the system's store."""
+
+    server: str
+    namespace: str = "default"
+    context: str = ""
+    ca: str = ""
+    insecure: bool = False
+    tls_name: str = ""
+    proxy: str = ""
+    credentials: Credentials = field(default_factory=Credentials, repr=False)
+
+
+def find(kubeconfig: str, env: Mapping[str, str]) -> tuple[Config, Path]:
+    """The kubeconfig (path or text; else KUBECONFIG, else ~/.kube/config) and the folder its paths are relative to.
+
+    Raises InputError when it cannot be read.
+    """
+    if "\n" in kubeconfig.strip() or kubeconfig.lstrip().startswith("{"):
+        return _parse(kubeconfig, "the input `kubeconfig`"), Path()
+    if kubeconfig:
+        path = Path(kubeconfig).expanduser()
+        return _parse(_text(path), str(path)), path.parent
+    paths = [Path(p) for p in env.get("KUBECONFIG", "").split(os.pathsep) if p and Path(p).is_file()]
+    home = Path(env.get("HOME") or "~").expanduser() / ".kube" / "config"
+    paths = paths or ([home] if home.is_file() else [])
+    if paths:
+        return _merged([_parse(_text(path), str(path)) for path in paths]), paths[0].parent
+    if env.get("KUBERNETES_SERVICE_HOST") and (_ACCOUNT / "token").is_file():
+        return _own_account(env), _ACCOUNT
+    raise InputError(
+        "No cluster is named: neither `kubeconfig` nor `resource-group` and `cluster-name` is set, "
+        "and there is no KUBECONFIG in the environment.",
+        hint="Set `resource-group` and `cluster-name` for AKS, or `kubeconfig` for any other cluster.",
+    )
+
+
+def endpoint(config: Config, folder: Path, *, context: str = "", namespace: str = "") -> Endpoint:
+    """The endpoint of one context (the current one by default). Raises InputError for what is not there."""
+    name = context or config.get("current-context") or ""
+    contexts = {c.get("name"): c.get("context") or {} for c in config.get("contexts") or []}
+    if not name and len(contexts) == 1:
+        name = next(iter(contexts))
+    if name not in contexts:
+        raise InputError(
+            f"The kubeconfig has no context {name!r}." if name else "The kubeconfig has no current context.",
+            hint=f"Set `context` to one of: {', '.join(sorted(map(str, contexts))) or 'none is there'}.",
+        )
+    chosen = contexts[name]
+    cluster = _named(config, "clusters", "cluster", chosen.get("cluster"))
+    user = _named(config, "users", "user", chosen.get("user")) if chosen.get("user") else {}
+    server = str(cluster.get("server") or "").rstrip("/")
+    if not server.startswith(("https://", "http://")):
+        raise InputError(f"The kubeconfig's cluster {chosen.get('cluster')!r} has no server address.")
+    return Endpoint(
+        server=server, namespace=namespace or chosen.get("namespace") or "default", context=name,
+        ca=_material(cluster, "certificate-authority", folder), insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        tls_name=str(cluster.get("tls-server-name") or ""), proxy=str(cluster.get("proxy-url") or ""),
+        credentials=_credentials(user, cluster, folder),
+    )  # fmt: skip
+
+
+def server_id(config: Config) -> str:
+    """The Entra application that an AKS kubeconfig asks tokens for; empty when it needs none."""
+    for entry in config.get("users") or []:
+        user = entry.get("user") or {}
+        args = list((user.get("exec") or {}).get("args") or [])
+        if "--server-id" in args[:-1]:
+            return str(args[args.index("--server-id") + 1])
+        provider = user.get("auth-provider") or {}
+        if provider.get("name") == "azure":
+            return str((provider.get("config") or {}).get("apiserver-id") or "")
+    return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"The kubeconfig {path} cannot be read: {error.strerror or error}.",
+            hint="`kubeconfig` takes a path or the kubeconfig's text.",
+        ) from error
+
+
+def _parse(text: str, source: str) -> Config:
+    import yaml
+
+    try:
+        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (safe loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"The kubeconfig in {source} is not YAML{where}.") from error
+    if not isinstance(config, dict) or "clusters" not in config:
+        raise InputError(f"There is no kubeconfig in {source}: it has no `clusters`.")
+    return config
+
+
+def _merged(configs: list[Config]) -> Config:
+    """Several files as one, the first to name a thing wins (as kubectl does it)."""
+    merged: Config = {"current-context": next((c["current-context"] for c in configs if c.get("current-context")), "")}
+    for section in ("clusters", "users", "contexts"):
+        byname: dict[str, Any] = {}
+        for config in configs:
+            for entry in config.get(section) or []:
+                byname.setdefault(str(entry.get("name")), entry)
+        merged[section] = list(byname.values())
+    return merged
+
+
+def _own_account(env: Mapping[str, str]) -> Config:
+    host, port = env["KUBERNETES_SERVICE_HOST"], env.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
+    return {
+        "current-context": "pod",
+        "clusters": [
+            {"name": "pod", "cluster": {"server": f"https://{host}:{port}", "certificate-authority": "ca.crt"}}
+        ],
+        "users": [{"name": "pod", "user": {"tokenFile": "token"}}],
+        "contexts": [
+            {"name": "pod", "context": {"cluster": "pod", "user": "pod", "namespace": _text(_ACCOUNT / "namespace")}}
+        ],
+    }
+
+
+def _named(config: Config, section: str, key: str, name: object) -> Config:
+    for entry in config.get(section) or []:
+        if entry.get("name") == name:
+            return dict(entry.get(key) or {})
+    raise InputError(f"The kubeconfig's context names {key} {name!r}, which is not in it.")
+
+
+def _material(holder: Config, key: str, folder: Path) -> str:
+    """PEM text from `KEY-data` (base64) or from the file `KEY`."""
+    if holder.get(f"{key}-data"):
+        try:
+            return base64.b64decode(holder[f"{key}-data"]).decode()
+        except ValueError as error:
+            raise InputError(f"The kubeconfig's {key}-data is not base64.") from error
+    return _text(folder / holder[key]) if holder.get(key) else ""
+
+
+def _credentials(user: Config, cluster: Config, folder: Path) -> Credentials:
+    certificate, key = _material(user, "client-certificate", folder), _material(user, "client-key", folder)
+    if user.get("tokenFile"):  # kubelet and CI systems rotate it
+        return Credentials(lambda _fresh: _text(folder / user["tokenFile"]).strip(), certificate, key, renewable=True)
+    if user.get("token"):
+        return Credentials(lambda _fresh: str(user["token"]), certificate, key)
+    if user.get("exec"):
+        return _Plugin(user["exec"], cluster, folder).credentials()
+    if user.get("auth-provider"):
+        return Credentials(_provider(user), renewable=True)
+    if user.get("username"):
+        pair = f"{user['username']}:{user.get('password', '')}"
+        return Credentials(basic=base64.b64encode(pair.encode()).decode())
+    return Credentials(certificate=certificate, key=key)
+
+
+def _provider(user: Config) -> TokenSource:
+    """The legacy `auth-provider`, through the Kubernetes client's own loader."""
+    if user["auth-provider"].get("name") == "azure":
+        raise AuthFailed(
+            "The kubeconfig signs in by the auth-provider `azure`, which Kubernetes removed in 1.26.",
+            hint="Set `resource-group` and `cluster-name` instead of `kubeconfig`; no plugin is needed then.",
+        )
+
+    def token(_fresh: bool) -> str:
+        from kubernetes import client, config
+
+        conf = client.Configuration()
+        entry = {"name": "x", "cluster": {"server": "https://x"}}
+        config.load_kube_config_from_dict(
+            {"current-context": "x", "clusters": [entry], "users": [{"name": "x", "user": user}],
+             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]},
+            client_configuration=conf, persist_config=False,
+        )  # fmt: skip
+        given = str(conf.api_key.get("authorization") or conf.api_key.get("BearerToken") or "")
+        if not given:
+            raise AuthFailed(f"The kubeconfig's auth-provider {user['auth-provider'].get('name')!r} gives no token.")
+        return given.removeprefix("Bearer ")
+
+    return token
+
+
+class _Plugin:
+    """A client-go credential plugin: a command that prints an ExecCredential."""
+
+    def __init__(self, spec: Config, cluster: Config, folder: Path) -> None:
+        self._spec, self._cluster, self._folder = spec, cluster, folder
+        self._status: Config = {}
+
+    def credentials(self) -> Credentials:
+        """Runs the plugin once: only its answer tells whether it gives a token or a certificate."""
+        status = self._current(False)
+        certificate, key = status.get("clientCertificateData", ""), status.get("clientKeyData", "")
+        if status.get("token"):
+            return Credentials(
+                lambda fresh: str(self._current(fresh).get("token", "")), certificate, key, renewable=True
+            )
+        return Credentials(certificate=certificate, key=key)
+
+    def _current(self, fresh: bool) -> Config:
+        if fresh or not self._status or _expired(self._status.get("expirationTimestamp")):
+            self._status = self._run()
+        return self._status
+
+    def _run(self) -> Config:
+        command = str(self._spec.get("command") or "")
+        local = "/" in command and not command.startswith("/")
+        argv = [str(self._folder / command) if local else command, *map(str, self._spec.get("args") or [])]
+        extra = {str(e["name"]): str(e["value"]) for e in self._spec.get("env") or []}
+        try:
+            done = subprocess.run(
+                argv, env={**os.environ, **extra, "KUBERNETES_EXEC_INFO": self._info()},
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise AuthFailed(
+                f"The kubeconfig signs in with the plugin `{command}`, which is not installed here.",
+                hint=str(self._spec.get("installHint") or "").strip()
+                or f"Install {command}, or for AKS set `resource-group` and `cluster-name`: then none is needed.",
+            ) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise AuthFailed(f"The kubeconfig's plugin `{command}` gave no credential: {error}.") from error
+        return self._answer(command, done)
+
+    def _answer(self, command: str, done: subprocess.CompletedProcess[str]) -> Config:
+        try:
+            status = json.loads(done.stdout)["status"] if done.returncode == 0 else {}
+        except (ValueError, KeyError, TypeError):
+            status = {}
+        if not status.get("token") and not status.get("clientCertificateData"):
+            said = (done.stderr.strip() or "nothing on stderr")[-500:]
+            raise AuthFailed(
+                f"The kubeconfig's plugin `{command}` gave no credential (exit code {done.returncode}): {said}",
+                hint="Run the plugin by hand with the same environment; most want a sign-in first.",
+            )
+        return dict(status)
+
+    def _info(self) -> str:
+        spec: Config = {"interactive": False}
+        if self._spec.get("provideClusterInfo"):
+            spec["cluster"] = {"server": self._cluster.get("server"),
+                               "certificate-authority-data": self._cluster.get("certificate-authority-data")}  # fmt: skip
+        return json.dumps({"apiVersion": self._spec.get("apiVersion"), "kind": "ExecCredential", "spec": spec})
+
+
+def _expired(stamp: object) -> bool:
+    """Whether an RFC 3339 moment is past, or less than 30 seconds away."""
+    if not stamp:
+        return False
+    from datetime import datetime
+
+    return datetime.fromisoformat(str(stamp).replace("Z", "+00:00")).timestamp() < time.time() + 30
