@@ -9,6 +9,7 @@ from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
 
 if TYPE_CHECKING:
+    from ml_deploy.adapters.azure import Azure
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
 
 
@@ -22,4 +23,15 @@ class Wiring:
 
     def cluster(self, access: ClusterAccess) -> Cluster:
         """A connection to the cluster that `access` names."""
-        raise NotImplementedError
+        from ml_deploy.adapters.cluster import connect
+
+        return connect(access, lambda: self._azure_for(access), self.console.mask)
+
+    def _azure_for(self, access: ClusterAccess) -> Azure:
+        from ml_deploy.adapters.azure import Azure
+
+        return Azure(
+            client_id=access.client_id, tenant_id=access.tenant_id, subscription_id=access.subscription_id,
+            client_secret=access.client_secret, assertion=self.job.oidc_token,
+            folder=lambda: self.job.temp / "azure",
+        )  # fmt: skip

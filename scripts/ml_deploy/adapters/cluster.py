@@ -8,7 +8,8 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ml_deploy.adapters import kube_errors, kubeconfig
 from ml_deploy.adapters.kube_http import Http, Response
@@ -26,6 +27,9 @@ from ml_deploy.releases.cluster import (
     WatchOf,
 )
 
+if TYPE_CHECKING:
+    from ml_deploy.adapters.azure import Azure
+
 _STYLES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -37,24 +41,15 @@ _PAGE = 500
 Objects = list[Object]  # `list` itself is one of the protocol's methods
 Kinds = list[Kind]
 
-#: Gives an AKS cluster's kubeconfig and, for clusters with Entra, what gives bearer tokens (True: a fresh one).
-AksCredentials = Callable[[ClusterAccess], tuple[str, Callable[[bool], str] | None]]
 
-
-def connect(access: ClusterAccess, aks: AksCredentials, mask: Callable[[str], None]) -> ApiServer:
+def connect(access: ClusterAccess, azure: Callable[[], Azure], mask: Callable[[str], None]) -> ApiServer:
     """The cluster that `access` names. Nothing is sent to it yet.
 
-    aks: how to get at an AKS cluster by name. mask: hides a secret in the log.
+    azure: signs in, for an AKS cluster by name. mask: hides a secret in the log.
     Raises InputError for a kubeconfig that cannot be used, AuthFailed when its plugin gives no credential.
     """
     if access.cluster_name:
-        text, token = aks(access)
-        config, folder = kubeconfig.find(text, {})
-        if token is not None:
-            _strip_users(config)
-        endpoint = kubeconfig.endpoint(config, folder, namespace=access.namespace)
-        if token is not None:
-            endpoint = replace(endpoint, credentials=kubeconfig.Credentials(token, renewable=True))
+        endpoint = _aks(access, azure())
     else:
         config, folder = kubeconfig.find(access.kubeconfig, os.environ)
         endpoint = kubeconfig.endpoint(config, folder, context=access.context, namespace=access.namespace)
@@ -63,10 +58,14 @@ def connect(access: ClusterAccess, aks: AksCredentials, mask: Callable[[str], No
     return ApiServer(Http(endpoint, mask))
 
 
-def _strip_users(config: dict[str, Any]) -> None:
-    """Take the plugin out of an AKS kubeconfig: tokens come without it."""
-    for entry in config.get("users") or []:
-        entry["user"] = {}
+def _aks(access: ClusterAccess, azure: Azure) -> kubeconfig.Endpoint:
+    """An AKS cluster through ARM; clusters with Entra are handed bearer tokens of ours, so no plugin is needed."""
+    given = azure.aks(access.resource_group, access.cluster_name)
+    endpoint = kubeconfig.endpoint(given.kubeconfig, Path(), namespace=access.namespace)
+    if given.scope:
+        tokens = kubeconfig.Credentials(lambda _fresh: azure.token(given.scope), renewable=True)
+        endpoint = replace(endpoint, credentials=tokens)
+    return replace(endpoint, hint=given.hint)
 
 
 class ApiServer:
@@ -350,6 +349,3 @@ def _status(response: Response) -> bool:
 
 def _throttled(response: Response) -> bool:
     return response.status == 429 and _status(response)
-
-
-__all__ = ["AksCredentials", "ApiServer", "connect"]

@@ -26,6 +26,7 @@ _TEMPORARY = (429, 500, 502, 503, 504)
 _LIMIT_500 = 10.0  # seconds; an internal error that lasts longer is no hiccup
 _FIRST_CONTACT = 10.0  # seconds; a wrong address should not cost a job its whole deadline
 _CONNECT = 10.0  # seconds
+_TOKEN_KEPT = 60.0  # seconds; its source is asked again then, and knows when the token expires
 _LONGEST_PAUSE = 8.0  # seconds between two attempts
 
 
@@ -67,7 +68,8 @@ class Http:
     _idle: list[http.client.HTTPConnection] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _tls: ssl.SSLContext | None = None
-    _token: str = ""
+    _token: str = field(default="", repr=False)
+    _token_until: float = 0.0
     _met: bool = False
 
     def request(
@@ -170,7 +172,7 @@ class Http:
         credentials = self.endpoint.credentials
         headers = {"Accept": "application/json", "User-Agent": "ml-deploy", **extra}
         if credentials.token is not None:
-            if not self._token or credentials.renewable:
+            if not self._token or (credentials.renewable and time.monotonic() > self._token_until):
                 self._use(credentials.token(False))
             headers["Authorization"] = f"Bearer {self._token}"
         elif credentials.basic:
@@ -181,6 +183,7 @@ class Http:
         if token != self._token:
             self.mask(token)
             self._token = token
+        self._token_until = time.monotonic() + _TOKEN_KEPT
 
     def _path(self, path: str) -> str:
         return urllib.parse.urlsplit(self.endpoint.server).path.rstrip("/") + path
@@ -248,7 +251,9 @@ class Http:
     def _unreachable(self, attempts: _Attempts) -> Unreachable:
         server = self.endpoint.server
         host = urllib.parse.urlsplit(server).hostname or ""
-        if ".privatelink." in host or (".azmk8s.io" in host and not self._met):
+        if self.endpoint.hint:
+            hint = self.endpoint.hint
+        elif ".privatelink." in host or (".azmk8s.io" in host and not self._met):
             hint = (
                 "If this is a private cluster, only runners inside its virtual network reach it: use a self-hosted runner "
                 "there. If it has authorized IP ranges, add the runner's address; and check that it is not stopped."

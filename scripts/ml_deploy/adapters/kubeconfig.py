@@ -38,7 +38,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One API server and our credentials there. `ca` is PEM text, empty for the system's store."""
+    """One API server and our credentials there.
+
+    ca: PEM text, empty for the system's store. hint: what may be wrong when it does not answer.
+    """
 
     server: str
     namespace: str = "default"
@@ -47,6 +50,7 @@ class Endpoint:
     insecure: bool = False
     tls_name: str = ""
     proxy: str = ""
+    hint: str = ""
     credentials: Credentials = field(default_factory=Credentials, repr=False)
 
 
@@ -97,19 +101,6 @@ def endpoint(config: Config, folder: Path, *, context: str = "", namespace: str 
         tls_name=str(cluster.get("tls-server-name") or ""), proxy=str(cluster.get("proxy-url") or ""),
         credentials=_credentials(user, cluster, folder),
     )  # fmt: skip
-
-
-def server_id(config: Config) -> str:
-    """The Entra application that an AKS kubeconfig asks tokens for; empty when it needs none."""
-    for entry in config.get("users") or []:
-        user = entry.get("user") or {}
-        args = list((user.get("exec") or {}).get("args") or [])
-        if "--server-id" in args[:-1]:
-            return str(args[args.index("--server-id") + 1])
-        provider = user.get("auth-provider") or {}
-        if provider.get("name") == "azure":
-            return str((provider.get("config") or {}).get("apiserver-id") or "")
-    return ""
 
 
 def _text(path: Path) -> str:
