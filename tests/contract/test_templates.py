@@ -23,7 +23,7 @@ OURS = re.compile(r"org/ml-deploy/([a-z-]+)@v1")
 
 def load(path: Path) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load(path.read_text())
-    document["on"] = document.pop(True)  # YAML 1.1 reads `on` as a boolean
+    document["on"] = document.pop(True, None)  # type: ignore[call-overload]  # YAML 1.1 reads `on` as a boolean
     return document
 
 
