@@ -377,7 +377,12 @@ def _refused(text: str, who: str, subject: str) -> AuthFailed:
     elif code:
         hint = _REMEDIES.get(code, f"Look up https://login.microsoftonline.com/error?code={code}.")
     elif "authority configuration" in text:
-        said, hint = "the tenant's configuration cannot be read", _REMEDIES["90002"]
+        said, hint = "the tenant has no sign-in page", _REMEDIES["90002"]
+    elif "az login" in text:
+        return AuthFailed(
+            "Nobody is signed in to Azure: neither `client-id` and `tenant-id` are set, nor is there an Azure CLI session.",
+            hint="Set them and grant the job `permissions: id-token: write`, or run `azure/login` before this step.",
+        )
     else:
         hint = "Set `client-id` and `tenant-id` (OIDC), or sign in with `azure/login` or `az login` before this step."
     return AuthFailed(f"{who} cannot sign in to Azure: {said.rstrip('.')}.", hint=hint)
