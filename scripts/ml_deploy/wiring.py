@@ -10,6 +10,7 @@ from ml_deploy.runtime.github import Job
 
 if TYPE_CHECKING:
     from ml_deploy.adapters.azure import Azure
+    from ml_deploy.checks.http import Endpoint, EndpointAccess
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
 
 
@@ -26,6 +27,12 @@ class Wiring:
         from ml_deploy.adapters.cluster import connect
 
         return connect(access, lambda: self._azure_for(access), self.console.mask)
+
+    def endpoint(self, access: EndpointAccess) -> Endpoint:
+        """An HTTP endpoint."""
+        from ml_deploy.adapters.http import HttpEndpoint
+
+        return HttpEndpoint(access)
 
     def _azure_for(self, access: ClusterAccess) -> Azure:
         from ml_deploy.adapters.azure import Azure

@@ -76,8 +76,8 @@ class Report:
 
     @property
     def down(self) -> bool:
-        """Whether no case got an answer that could be judged: the endpoint is at fault, not the model."""
-        return bool(self.outcomes) and all(outcome.down for outcome in self.outcomes)
+        """Whether every failure is a missing answer or a server's error: the endpoint is at fault, not the model."""
+        return bool(self.failures) and all(outcome.down for outcome in self.failures)
 
     def sentence(self) -> str:
         """`2 of 5 golden predictions failed; first "low risk": $.label: expected 1, got 0`."""
@@ -289,8 +289,9 @@ def _tolerance(raw: dict[str, Any], key: str, default: float) -> float:
 
 def _differences(case: Case, answer: Answer) -> Iterator[str]:
     if answer.status != case.status:
-        body = cut(answer.body.decode("utf-8", "replace"), 200)
-        yield f"status: expected {case.status}, got {answer.status}" + (f" ({body})" if body else " (empty body)")
+        body = cut(answer.body.decode("utf-8", "replace"), 200) or "empty body"
+        to = header(answer, "location") if 300 <= answer.status < 400 else ""
+        yield f"status: expected {case.status}, got {answer.status} ({'redirect to ' + cut(to, 200) if to else body})"
         return
     if case.expect is ANYTHING:
         return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from ml_deploy.checks.load import Load, Plan
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,32 @@ class Answer:
 
 #: Sends a request and returns the answer, whatever its status. Raises EndpointDown when none comes.
 Ask = Callable[[Request], Answer]
+
+
+@dataclass(frozen=True)
+class EndpointAccess:
+    """How to reach an endpoint: its address, headers for every request, a CA (path or PEM text) for TLS.
+
+    `seconds` is how long one request may take from its start to the last byte of the answer.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca: str = ""
+    seconds: float = 10.0
+
+
+class Endpoint(Protocol):
+    """An HTTP endpoint."""
+
+    def ask(self, request: Request) -> Answer:
+        """Send one request; the answer counts whatever its status. Raises EndpointDown when none comes."""
+
+    def load(self, plan: Plan, requests: Sequence[Request]) -> Load:
+        """Send the requests in turn as planned, open loop: no request waits for the answer to another."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 def join(base: str, path: str) -> str:

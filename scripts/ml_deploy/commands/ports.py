@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ml_deploy.checks.http import Endpoint, EndpointAccess
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
@@ -31,3 +32,6 @@ class Adapters(Protocol):
 
     def cluster(self, access: ClusterAccess) -> Cluster:
         """Connect to a cluster. Raises AuthFailed, Forbidden, Unreachable or InputError."""
+
+    def endpoint(self, access: EndpointAccess) -> Endpoint:
+        """An HTTP endpoint. Nothing is sent yet. Raises InputError for an address or CA that cannot be used."""

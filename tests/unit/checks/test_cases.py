@@ -156,7 +156,13 @@ def test_no_answer_is_down(tmp_path: Path) -> None:
     assert report.failures[0].differences == ("http://x refused the connection.",)
 
 
-def test_down_only_when_nothing_could_be_judged(tmp_path: Path) -> None:
+def test_down_when_the_others_were_right(tmp_path: Path) -> None:
+    answers = iter([Answer(503, {}, b""), Answer(200, {}, b"1")])
+    report = judge(load(written(tmp_path, *[{"request": 1, "expect": 1}] * 2)), lambda request: next(answers))
+    assert (report.failed, report.down) == (1, True)
+
+
+def test_not_down_when_one_was_wrong(tmp_path: Path) -> None:
     answers = iter([Answer(500, {}, b""), Answer(200, {}, b"2")])
     report = judge(load(written(tmp_path, *[{"request": 1, "expect": 1}] * 2)), lambda request: next(answers))
     assert (report.failed, report.down) == (2, False)
