@@ -1,0 +1,65 @@
+"""The first meeting of ml-deploy with an app that runs already: what is live becomes revision 0, which can be restored."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.ownership import LAST_APPLIED
+from ml_deploy.releases.records import Records, Release, ref_of
+
+_OF_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
+                  "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences")  # fmt: skip
+_SERVICE = ("clusterIP", "clusterIPs", "healthCheckNodePort")
+
+
+def first_meeting(cluster: Cluster, records: Records, objects: Sequence[Object]) -> Release | None:
+    """Record what is live of `objects` as revision 0, unless the app has a history. Call before `Records.begin`.
+
+    None when there is a history already, or when nothing of it is live: then there is nothing to go back to.
+    """
+    if records.all():
+        return None
+    live = [found for obj in objects if (found := cluster.get(ref_of(obj, cluster.namespace)))]
+    workloads = [obj for obj in live if obj.get("kind") in ("Deployment", "StatefulSet", "DaemonSet")]
+    if not workloads:
+        return None
+    uids = {ref_of(obj, cluster.namespace): obj["metadata"]["uid"] for obj in live}
+    return records.adopt(
+        [as_written(obj) for obj in live], uids=uids, images=images_of(workloads), healthy=all(map(ready, workloads))
+    )
+
+
+def as_written(live: Object) -> Object:
+    """A live object as somebody might have written it: without status and what the server keeps for itself."""
+    obj = copy.deepcopy(live)
+    obj.pop("status", None)
+    meta = obj["metadata"]
+    for name in _OF_THE_SERVER:
+        meta.pop(name, None)
+    notes = meta.get("annotations") or {}
+    for name in (LAST_APPLIED, "deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"):
+        notes.pop(name, None)
+    if not notes:
+        meta.pop("annotations", None)
+    if obj.get("kind") == "Service":
+        for name in _SERVICE:
+            if obj["spec"].get(name) != "None":  # a headless Service is one by its clusterIP
+                obj["spec"].pop(name, None)
+    return obj
+
+
+def ready(workload: Object) -> bool:
+    """Whether a live workload has all the pods that it wants, and at least one."""
+    status = workload.get("status") or {}
+    if workload.get("kind") == "DaemonSet":
+        return 0 < int(status.get("desiredNumberScheduled", 0)) <= int(status.get("numberReady", 0))
+    wanted = int((workload.get("spec") or {}).get("replicas", 1))
+    return 0 < wanted <= int(status.get("readyReplicas", 0))
+
+
+def images_of(workloads: Sequence[Object]) -> list[str]:
+    """The images of the workloads' containers, each once."""
+    containers = [c for w in workloads for c in w["spec"]["template"]["spec"].get("containers") or []]
+    return list(dict.fromkeys(str(container["image"]) for container in containers if container.get("image")))

@@ -1,0 +1,234 @@
+"""Whose object is it: server-side apply with the field manager `ml-deploy`, and what that needs around it.
+
+On first meeting, the fields that kubectl owns are handed to ml-deploy, so that a field that leaves the manifest
+leaves the object too. Conflicts are forced over kubectl only, and said. What Helm, Argo CD or Flux made is theirs
+(`adopt` takes it). Where an autoscaler rules, the number of replicas is handed over and then left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ml_deploy.errors import Conflict
+from ml_deploy.releases.cluster import FIELD_MANAGER, ApiError, Applied, Cluster, Object, Ref
+from ml_deploy.releases.records import APP, ref_of
+
+HANDED_OVER = "ml-deploy-handover"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KUBECTL = re.compile(
+    r"kubectl($|-client-side-apply$|-create$|-run$|-expose$|-patch$|-edit$|-set$|-scale$|-rollout$|-replace$|-annotate$|-label$)"
+)
+_MIGRATED = {("kubectl-client-side-apply", "Update"), ("kubectl-create", "Update"), ("kubectl", "Apply")}
+_OWNERS = (
+    ("annotation", "meta.helm.sh/release-name", "Helm release"),
+    ("annotation", "argocd.argoproj.io/tracking-id", "Argo CD application"),
+    ("label", "argocd.argoproj.io/instance", "Argo CD application"),
+    ("label", "kustomize.toolkit.fluxcd.io/name", "Flux kustomization"),
+    ("label", "helm.toolkit.fluxcd.io/name", "Flux Helm release"),
+)  # fmt: skip
+_TRIES = 5
+
+Tell = Callable[[str], None]
+
+
+def owner(live: Object | None, app: str) -> str:
+    """Who else owns a live object, such as `Helm release web`; empty when nobody does."""
+    meta = (live or {}).get("metadata") or {}
+    for where, name, words in _OWNERS:
+        value = (meta.get("annotations" if where == "annotation" else "labels") or {}).get(name)
+        if value:
+            return f"{words} {str(value).split(':')[0]}"
+    other = (meta.get("labels") or {}).get(APP)
+    return f"ml-deploy app {other}" if other and other != app else ""
+
+
+def check_owner(live: Object | None, app: str, *, adopt: bool = False) -> None:
+    """Raises Conflict when the object belongs to somebody else and we were not told to adopt it."""
+    theirs = owner(live, app)
+    if theirs and live and not adopt:
+        raise Conflict(
+            f"{ref_of(live)} belongs to {theirs}.",
+            hint="Two owners would undo each other's changes. Remove it there first, "
+            "or set `adopt: true` to take it over for good.",
+            title="Owned by somebody else",
+        )
+
+
+def mark(obj: Object, app: str) -> Object:
+    """The object with our mark, the label `ml-deploy/app`, on its own metadata (never on pod templates)."""
+    meta = obj.get("metadata") or {}
+    return {**obj, "metadata": {**meta, "labels": {**(meta.get("labels") or {}), APP: app}}}
+
+
+def autoscaled(objects: Iterable[Object], autoscalers: Iterable[Object]) -> set[tuple[str, str]]:
+    """(kind, name) of every workload whose replicas an autoscaler rules: live ones, and those of the release itself.
+
+    objects:     the release's own, where HorizontalPodAutoscalers and KEDA ScaledObjects count.
+    autoscalers: the namespace's live HorizontalPodAutoscalers (KEDA makes one for each ScaledObject).
+    """
+    ruled = set()
+    for obj in [*objects, *autoscalers]:
+        if obj.get("kind") in ("HorizontalPodAutoscaler", "ScaledObject"):
+            target = (obj.get("spec") or {}).get("scaleTargetRef") or {}
+            if target.get("name"):
+                ruled.add((target.get("kind") or "Deployment", target["name"]))
+    return ruled
+
+
+class Applier:
+    """Applies a release's objects under the ownership rules; deploy-aks and rollback both use it.
+
+    guard: called before each write (see `lease.Lock`). adopt: take over what Helm, Argo CD or Flux own.
+    """
+
+    def __init__(
+        self, cluster: Cluster, app: str, objects: Sequence[Object], *, tell: Tell,
+        guard: Callable[[], None] = lambda: None, adopt: bool = False,
+    ) -> None:  # fmt: skip
+        self._cluster, self._app, self._tell, self._guard, self._adopt = cluster, app, tell, guard, adopt
+        self._ruled = self._autoscaled(objects)
+
+    def apply(self, obj: Object, *, dry_run: bool = False) -> Applied:
+        """Apply one object. With `dry_run` the server only tells what it would do.
+
+        Raises Conflict (owned or changed by somebody else) or ApiError (the server refuses the object).
+        """
+        ref = ref_of(obj, self._cluster.namespace)
+        live = self._cluster.get(ref)
+        check_owner(live, self._app, adopt=self._adopt)
+        wanted = mark(obj, self._app)
+        if live and self._is_ruled(obj):
+            if not dry_run:
+                live = self._hand_over(ref, live)
+            wanted = without_replicas(wanted)
+        if live and not dry_run and migrated(live) is not None:
+            self._migrate(ref)
+        if not dry_run:
+            self._guard()
+        return self._apply(ref, wanted, dry_run)
+
+    def _apply(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
+        try:
+            return self._cluster.apply(wanted, dry_run=dry_run)
+        except ApiError as error:
+            conflicts = conflicts_of(error)
+            if error.code != 409 or not conflicts:
+                raise
+            others = sorted({manager for manager, _ in conflicts if not is_kubectl(manager)})
+            if others and not self._adopt:
+                raise _contested(ref, others, conflicts) from error
+            managers = ", ".join(sorted({manager for manager, _ in conflicts}))
+            fields = ", ".join(field for _, field in conflicts)
+            if not dry_run:
+                self._tell(f"{ref}: taking over {fields} from {managers}")
+                self._guard()
+            return self._cluster.apply(wanted, dry_run=dry_run, force=True)
+
+    def _is_ruled(self, obj: Object) -> bool:
+        return (obj.get("kind", ""), (obj.get("metadata") or {}).get("name", "")) in self._ruled
+
+    def _autoscaled(self, objects: Sequence[Object]) -> set[tuple[str, str]]:
+        try:
+            live = self._cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", self._cluster.namespace)
+        except ApiError as error:
+            if error.code not in (403, 404):
+                raise
+            live = []
+        return autoscaled(objects, live)
+
+    def _hand_over(self, ref: Ref, live: Object) -> Object:
+        """Leave the live number of replicas to a manager of its own, so that leaving it out does not reset it to 1."""
+        return self._rewrite(ref, handed_over) or live
+
+    def _migrate(self, ref: Ref) -> None:
+        if self._rewrite(ref, migrated):
+            self._tell(f"{ref}: was applied with kubectl until now; ml-deploy owns its fields from here on")
+
+    def _rewrite(self, ref: Ref, change: Callable[[Object], list[Any] | None]) -> Object | None:
+        """Change managedFields as `change` says, guarded by resourceVersion; None when nothing had to change."""
+        for attempt in range(_TRIES):
+            live = self._cluster.get(ref)
+            fields = change(live) if live else None
+            if not live or fields is None:
+                return None
+            self._guard()
+            version = live["metadata"]["resourceVersion"]
+            patch = [{"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+                     {"op": "replace", "path": "/metadata/managedFields", "value": fields}]  # fmt: skip
+            try:
+                return self._cluster.patch(ref, patch, style="json").object
+            except ApiError as error:
+                if error.code not in (409, 422) or attempt == _TRIES - 1:
+                    raise
+        return None
+
+
+def is_kubectl(manager: str) -> bool:
+    """Whether a field manager is kubectl in one of its guises, or an earlier self of ours."""
+    return bool(_KUBECTL.match(manager)) or manager.startswith("ml-deploy")
+
+
+def conflicts_of(error: ApiError) -> list[tuple[str, str]]:
+    """(manager, field) of each conflict that the server named."""
+    found = []
+    for cause in error.details.get("causes") or []:
+        named = re.match(r'conflict with "([^"]*)"', cause.get("message", ""))
+        if cause.get("reason") == "FieldManagerConflict" and named:
+            found.append((named[1], cause.get("field", "")))
+    return found
+
+
+def migrated(live: Object) -> list[Any] | None:
+    """managedFields with what kubectl's apply and create own handed to ml-deploy; None when there is nothing to do."""
+    fields = copy.deepcopy((live.get("metadata") or {}).get("managedFields") or [])
+    theirs = [f for f in fields if (f.get("manager"), f.get("operation")) in _MIGRATED and not f.get("subresource")]
+    if not theirs:
+        return None
+    ours = [f for f in fields if (f.get("manager"), f.get("operation")) == (FIELD_MANAGER, "Apply")]
+    merged: dict[str, Any] = {}
+    for entry in [*theirs, *ours]:
+        merged = _union(merged, entry.get("fieldsV1") or {})
+    version = (ours or theirs)[-1].get("apiVersion")
+    entry = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": version,
+             "time": theirs[-1].get("time"), "fieldsType": "FieldsV1", "fieldsV1": merged}  # fmt: skip
+    return [*(f for f in fields if f not in theirs and f not in ours), entry]
+
+
+def handed_over(live: Object) -> list[Any] | None:
+    """managedFields with a co-owner of `spec.replicas`; None when another manager than ours owns it already."""
+    fields = copy.deepcopy((live.get("metadata") or {}).get("managedFields") or [])
+    holders = [f for f in fields if "f:replicas" in ((f.get("fieldsV1") or {}).get("f:spec") or {})]
+    leaving = {(FIELD_MANAGER, "Apply")} | _MIGRATED
+    if not holders or any((f.get("manager"), f.get("operation")) not in leaving for f in holders):
+        return None
+    entry = {"manager": HANDED_OVER, "operation": "Update", "apiVersion": holders[0].get("apiVersion"),
+             "time": holders[0].get("time"), "fieldsType": "FieldsV1",
+             "fieldsV1": {"f:spec": {"f:replicas": {}}}}  # fmt: skip
+    return [*fields, entry]
+
+
+def without_replicas(obj: Object) -> Object:
+    """The object without `spec.replicas`."""
+    spec = obj.get("spec") or {}
+    return {**obj, "spec": {name: value for name, value in spec.items() if name != "replicas"}}
+
+
+def _union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two FieldsV1 trees as one."""
+    result = dict(one)
+    for name, below in other.items():
+        result[name] = _union(result.get(name) or {}, below or {})
+    return result
+
+
+def _contested(ref: Ref, others: Sequence[str], conflicts: Sequence[tuple[str, str]]) -> Conflict:
+    fields = ", ".join(field for manager, field in conflicts if manager in others)
+    return Conflict(
+        f"{ref}: {', '.join(others)} set {fields} and would set it again.",
+        hint="Remove these fields from the manifest or from the other tool, "
+        "or set `adopt: true` to take them over for good.",
+        title="Owned by somebody else",
+    )

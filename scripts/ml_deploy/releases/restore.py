@@ -1,0 +1,215 @@
+"""Back to an earlier release, as a whole.
+
+Every object of the recorded release is applied again; what only the bad release had is removed last, by its recorded
+UID and our mark. Never rerun: Jobs. Never deleted: volumes, claims, namespaces, CRDs, anything cluster-scoped. Never
+written back: a Secret whose values have changed since. The order of writes makes every one of them repeatable, so
+that a run that is killed at any moment leaves the old or the new version serving and the next run finishes the work.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ml_deploy.errors import NoRelease
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.ownership import Applier, Tell
+from ml_deploy.releases.records import (
+    APP,
+    FAILED,
+    ROLLED_BACK,
+    Records,
+    Release,
+    disqualified,
+    fallback_of,
+    key,
+    last_good_of,
+    ref_of,
+)
+
+#: A selector that no pod has: a Service with it leads nowhere.
+OUT_OF_TRAFFIC = "ml-deploy/out-of-traffic"
+_NEVER_DELETED = {
+    "PersistentVolumeClaim",
+    "PersistentVolume",
+    "Namespace",
+    "CustomResourceDefinition",
+    "VolumeSnapshot",
+}
+_ONLY_WHEN_GONE = {"Namespace", "CustomResourceDefinition", "PersistentVolumeClaim", "PersistentVolume"}
+
+#: Waits until all of these objects, as the server has them, are ready. Raises RolloutFailed, which says why not.
+WaitAll = Callable[[Sequence[Object]], None]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a rollback did, in words for people."""
+
+    release: Release
+    undone: Release | None
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def choose(history: Sequence[Release], current: Release) -> Release:
+    """The newest older release that was judged good; where nobody ever judged one, the newest that served.
+
+    Raises NoRelease, listing what there is and why each does not qualify.
+    """
+    chosen = last_good_of(history, before=current.revision) or fallback_of(history, before=current.revision)
+    if chosen:
+        return chosen
+    raise nothing(history, current)
+
+
+def nothing(history: Sequence[Release], current: Release) -> NoRelease:
+    """The error for a current release without a good one before it."""
+    rows = [f"- r{r.revision}: {disqualified(r, before=current.revision)}" for r in history]
+    return NoRelease(
+        f"There is no older release of {current.app} to go back to from revision {current.revision}.",
+        hint="Name one with `to-revision` if you know that it is right, or deploy a version that is."
+        if len(history) > 1 else "It is the first release: deploy a version that is right.",
+        details="Recorded revisions:\n\n" + "\n".join(rows),
+    )  # fmt: skip
+
+
+def restore(
+    cluster: Cluster, records: Records, target: Release, current: Release | None, *, wait: WaitAll, tell: Tell,
+    by: str, why: str = "", guard: Callable[[], None] = lambda: None, adopt: bool = False,
+) -> Restored:  # fmt: skip
+    """Bring `target` back and undo `current`. Call with the lock held; run again, it finishes what was begun.
+
+    wait: waits for the rollout, with a deadline of its own. by: which command does it, for the record.
+    Raises RolloutFailed when the old release does not get ready, Conflict, or NoRelease when its record is incomplete.
+    """
+    target = records.load(target)
+    undone = records.load(current) if current and current.revision != target.revision else None
+    if undone:
+        undone = records.update(undone, why=why)
+    applied, kept = _apply_all(cluster, target, tell=tell, guard=guard, adopt=adopt)
+    target = records.applied(target, applied)
+    try:
+        wait(applied)
+    except Exception:
+        records.update(target, verdict=None, why=f"a rollback to it did not get ready ({why})"[:500])
+        raise
+    removed, left = _remove_extra(cluster, target, undone, tell=tell, guard=guard) if undone else ((), ())
+    if undone:
+        verdict = records.verdict(by, False, why or f"rolled back to revision {target.revision}")
+        undone = records.mark(undone, ROLLED_BACK, verdict)
+    target = records.reinstate(target)
+    return Restored(target, undone, tuple(removed), (*kept, *left))
+
+
+def take_out_of_traffic(
+    cluster: Cluster, records: Records, failed: Release, *, tell: Tell, guard: Callable[[], None] = lambda: None
+) -> list[str]:
+    """A first release that failed: its Services lead nowhere from now on; its pods stay, to be looked at.
+
+    Returns the Services' names; the next deployment puts them back into traffic. Only the selector changes, so this
+    is one write per Service, and nothing is lost.
+    """
+    failed = records.load(failed)
+    services = [
+        obj for obj in failed.objects if obj.get("kind") == "Service" and (obj.get("spec") or {}).get("selector")
+    ]
+    applier = Applier(cluster, failed.app, failed.objects, tell=tell, guard=guard)
+    done = []
+    for service in services:
+        if cluster.get(ref_of(service, failed.namespace)):
+            closed = copy.deepcopy(service)
+            closed["spec"]["selector"][OUT_OF_TRAFFIC] = "true"
+            applier.apply(closed)
+            done.append(str(service["metadata"]["name"]))
+    if failed.state != FAILED:
+        records.mark(failed, FAILED, records.verdict("rollback", False, "taken out of traffic"))
+    return done
+
+
+def _apply_all(
+    cluster: Cluster, target: Release, *, tell: Tell, guard: Callable[[], None], adopt: bool
+) -> tuple[list[Object], list[str]]:
+    """Apply every object of a release; returns them as the server has them, and what was left alone, in words."""
+    applier = Applier(cluster, target.app, target.objects, tell=tell, guard=guard, adopt=adopt)
+    applied, kept = [], []
+    for obj in target.objects:
+        ref = ref_of(obj, target.namespace)
+        live = cluster.get(ref)
+        if obj.get("kind") == "Job" or (live and obj.get("kind") in _ONLY_WHEN_GONE):
+            kept.append(f"{ref} is left as it is")
+        elif live and obj.get("kind") == "Secret" and rotated(obj, live):
+            kept.append(f"{ref} was changed since and is left as it is")
+        else:
+            applied.append(applier.apply(obj).object)
+    for words in kept:
+        tell(words)
+    return applied, kept
+
+
+def rotated(recorded: Object, live: Object) -> bool:
+    """Whether a Secret holds other values now than when the release was recorded."""
+    return secret_values(recorded) != secret_values(live)
+
+
+def secret_values(secret: Object) -> dict[str, str]:
+    """A Secret's values in base64, with `stringData` on top of `data` as the server would have it. Not for printing."""
+    plain = {
+        name: base64.b64encode(str(value).encode()).decode() for name, value in (secret.get("stringData") or {}).items()
+    }
+    return {**(secret.get("data") or {}), **plain}
+
+
+def extra(target: Release, undone: Release) -> list[Object]:
+    """What only the undone release had, in the reverse of the order in which it was applied."""
+    kept = {key(ref_of(obj, target.namespace)) for obj in target.objects}
+    return [obj for obj in reversed(undone.objects) if key(ref_of(obj, undone.namespace)) not in kept]
+
+
+def untouchable(obj: Object, live: Object, target: Release, undone: Release, *, namespaced: bool) -> str:
+    """Why an extra object may not be deleted, in words; empty when it may."""
+    meta = live["metadata"]
+    recorded = undone.uids.get(key(ref_of(obj, undone.namespace)))
+    if not namespaced:
+        return "is cluster-scoped"
+    if obj.get("kind") in _NEVER_DELETED:
+        return "may hold data"
+    if (meta.get("labels") or {}).get(APP) != undone.app:
+        return "does not bear our mark any more"
+    if recorded and recorded != meta["uid"]:
+        return "was made anew by somebody else"
+    if meta["creationTimestamp"] < target.born:
+        return "was there before"
+    return ""
+
+
+def _remove_extra(
+    cluster: Cluster, target: Release, undone: Release, *, tell: Tell, guard: Callable[[], None]
+) -> tuple[list[str], list[str]]:
+    removed, left = [], []
+    for obj in extra(target, undone):
+        ref = ref_of(obj, undone.namespace)
+        live = cluster.get(ref)
+        if live is None:
+            continue
+        known = cluster.kind(ref.api_version, ref.kind)
+        reason = untouchable(obj, live, target, undone, namespaced=bool(known and known.namespaced))
+        if reason:
+            left.append(f"{ref} is left: it {reason}")
+            tell(left[-1])
+        elif _delete(cluster, ref, live["metadata"]["uid"], guard):
+            removed.append(str(ref))
+            tell(f"removed {ref}, which only revision {undone.revision} had")
+    return removed, left
+
+
+def _delete(cluster: Cluster, ref: Ref, uid: str, guard: Callable[[], None]) -> bool:
+    guard()
+    try:
+        return cluster.delete(ref, uid=uid)
+    except ApiError as error:
+        if error.code == 409:  # another object bears the name by now: not ours
+            return False
+        raise
