@@ -1,0 +1,172 @@
+"""Has an object become what was asked for? A pure function of the object: Done, Waiting or Stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ml_deploy.releases.cluster import Object
+
+
+@dataclass(frozen=True)
+class Done:
+    """It is what was asked for."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Not yet; `reason` changes as things move."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """It will not get there by itself."""
+
+    reason: str
+    hint: str = ""
+
+
+Verdict = Done | Waiting | Stuck
+
+
+def verdict(obj: Object) -> Verdict:
+    """The verdict on any object; what has nothing to wait for is Done."""
+    judge = _JUDGES.get(obj.get("kind", ""), _custom)
+    if _unseen(obj):
+        return Waiting("its controller has not seen the change yet")
+    return judge(obj)
+
+
+def waited_for(obj: Object) -> bool:
+    """Whether a deployment waits for this object at all."""
+    kind, api_version = obj.get("kind", ""), str(obj.get("apiVersion", ""))
+    if kind == "Service":
+        return (obj.get("spec") or {}).get("type") == "LoadBalancer"
+    return kind in _JUDGES or "." in api_version.partition("/")[0].removesuffix(".k8s.io")
+
+
+def condition(obj: Object, kind: str) -> dict[str, Any]:
+    """One of the object's conditions, or an empty dictionary."""
+    for one in (obj.get("status") or {}).get("conditions") or []:
+        if one.get("type") == kind:
+            return dict(one)
+    return {}
+
+
+def _unseen(obj: Object) -> bool:
+    seen = (obj.get("status") or {}).get("observedGeneration")
+    wanted = (obj.get("metadata") or {}).get("generation")
+    if obj.get("kind") in ("Deployment", "StatefulSet", "DaemonSet"):
+        return int(seen or 0) < int(wanted or 0)
+    return isinstance(seen, int) and isinstance(wanted, int) and seen < wanted
+
+
+def _counts(obj: Object) -> Callable[[str], int]:
+    status = obj.get("status") or {}
+    return lambda name: int(status.get(name) or 0)
+
+
+def _deployment(obj: Object) -> Verdict:
+    spec, count = obj.get("spec") or {}, _counts(obj)
+    wanted = int(spec.get("replicas", 1))
+    progressing, failure = condition(obj, "Progressing"), condition(obj, "ReplicaFailure")
+    if spec.get("paused"):
+        return Stuck("it is paused", "Take `paused: true` out of its spec, or run `kubectl rollout resume`.")
+    if progressing.get("reason") == "ProgressDeadlineExceeded":
+        seconds = spec.get("progressDeadlineSeconds", 600)
+        return Stuck(f"no progress within its progressDeadlineSeconds ({seconds} s)")
+    if count("updatedReplicas") < wanted:
+        said = f": {failure['message']}" if failure.get("status") == "True" else ""
+        return Waiting(f"{count('updatedReplicas')} of {wanted} new pods made{said}")
+    if count("replicas") > count("updatedReplicas"):
+        return Waiting(f"{count('replicas') - count('updatedReplicas')} old pods still to go")
+    if count("availableReplicas") < count("updatedReplicas"):
+        return Waiting(f"{count('availableReplicas')} of {count('updatedReplicas')} new pods available")
+    return Done(f"{wanted} of {wanted} ready")
+
+
+def _stateful_set(obj: Object) -> Verdict:
+    spec, status, count = obj.get("spec") or {}, obj.get("status") or {}, _counts(obj)
+    wanted = int(spec.get("replicas", 1))
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return Done("updated when its pods are deleted (OnDelete)")
+    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+    if count("readyReplicas") < wanted:
+        return Waiting(f"{count('readyReplicas')} of {wanted} pods ready")
+    if count("updatedReplicas") < wanted - partition:
+        return Waiting(f"{count('updatedReplicas')} of {wanted - partition} pods updated")
+    if not partition and status.get("updateRevision") != status.get("currentRevision"):
+        return Waiting("waiting for the last pods to be updated")
+    return Done(f"{wanted} of {wanted} ready")
+
+
+def _daemon_set(obj: Object) -> Verdict:
+    count = _counts(obj)
+    wanted = count("desiredNumberScheduled")
+    if ((obj.get("spec") or {}).get("updateStrategy") or {}).get("type") == "OnDelete":
+        return Done("updated when its pods are deleted (OnDelete)")
+    if count("updatedNumberScheduled") < wanted:
+        return Waiting(f"{count('updatedNumberScheduled')} of {wanted} pods updated")
+    if count("numberAvailable") < wanted:
+        return Waiting(f"{count('numberAvailable')} of {wanted} pods available")
+    return Done(f"{wanted} of {wanted} ready")
+
+
+def _job(obj: Object) -> Verdict:
+    failed = condition(obj, "Failed")
+    if failed.get("status") == "True":
+        return Stuck(f"it failed: {failed.get('message') or failed.get('reason') or 'no reason given'}")
+    if condition(obj, "Complete").get("status") == "True":
+        return Done("complete")
+    count = _counts(obj)
+    return Waiting(f"{count('succeeded')} of {(obj.get('spec') or {}).get('completions', 1)} completed")
+
+
+def _pod(obj: Object) -> Verdict:
+    phase = (obj.get("status") or {}).get("phase")
+    if phase == "Failed":
+        return Stuck(f"it failed: {(obj.get('status') or {}).get('message') or 'see its log'}")
+    if phase == "Succeeded" or condition(obj, "Ready").get("status") == "True":
+        return Done("ready")
+    return Waiting(f"it is {phase or 'Pending'}, not ready")
+
+
+def _definition(obj: Object) -> Verdict:
+    names = condition(obj, "NamesAccepted")
+    if names.get("status") == "False":
+        return Stuck(f"its names are taken: {names.get('message', '')}")
+    return Done("established") if condition(obj, "Established").get("status") == "True" else Waiting("not established")
+
+
+def _service(obj: Object) -> Verdict:
+    if (obj.get("spec") or {}).get("type") != "LoadBalancer":
+        return Done()
+    given = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    if not given:
+        return Waiting("its load balancer has no address yet")
+    return Done(str(given[0].get("ip") or given[0].get("hostname") or ""))
+
+
+def _custom(obj: Object) -> Verdict:
+    """A custom resource: its Ready condition, where it has one."""
+    ready = condition(obj, "Ready")
+    if not ready or ready.get("status") == "True":
+        return Done("ready" if ready else "")
+    return Waiting(f"not ready: {ready.get('message') or ready.get('reason') or 'no reason given'}")
+
+
+_JUDGES: dict[str, Callable[[Object], Verdict]] = {
+    "Deployment": _deployment,
+    "StatefulSet": _stateful_set,
+    "DaemonSet": _daemon_set,
+    "Job": _job,
+    "Pod": _pod,
+    "CustomResourceDefinition": _definition,
+    "Service": _service,
+}
