@@ -225,6 +225,7 @@ def _tail(done: subprocess.CompletedProcess[str]) -> str:
 
 if __name__ == "__main__":
     try:
-        print(ensure(*sys.argv[1:2], say=lambda line: print(line, file=sys.stderr, flush=True)))
+        wanted = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_TAG
+        print(ensure(wanted, lambda line: print(line, file=sys.stderr, flush=True)))
     except BaseError as error:
         sys.exit(f"base.py: {error}")
