@@ -1,0 +1,85 @@
+"""The pods of a workload's newest version, their events and logs: what diagnosis needs to be told."""
+
+from __future__ import annotations
+
+from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.diagnosis import Finding
+
+_REVISION = "deployment.kubernetes.io/revision"
+
+
+def of(cluster: Cluster, workload: Object) -> list[Object]:
+    """The pods that belong to the workload as it is wanted now; those of the version before are left out."""
+    meta, kind = workload["metadata"], workload["kind"]
+    if kind == "Pod":
+        found = cluster.list("v1", "Pod", meta["namespace"], fields=f"metadata.name={meta['name']}")
+        return [pod for pod in found if pod["metadata"].get("uid") == meta.get("uid")]
+    chosen = selector((workload.get("spec") or {}).get("selector") or {})
+    if kind not in ("Deployment", "StatefulSet", "DaemonSet", "Job") or not chosen:
+        return []
+    pods = cluster.list("v1", "Pod", meta["namespace"], selector=chosen)
+    if kind == "Deployment":
+        owner = _newest_set(cluster, workload, chosen)
+        return [pod for pod in pods if _owner(pod) == owner] if owner else []
+    if kind == "StatefulSet":
+        revision = (workload.get("status") or {}).get("updateRevision")
+        pods = [pod for pod in pods if _label(pod, "controller-revision-hash") == revision]
+    if kind == "DaemonSet":
+        pods = [pod for pod in pods if _label(pod, "pod-template-generation") == str(meta.get("generation"))] or pods
+    return [pod for pod in pods if _owner(pod) == meta["uid"]]
+
+
+def _newest_set(cluster: Cluster, deployment: Object, chosen: str) -> str:
+    """The UID of the replica set of the Deployment's present template; empty while there is none."""
+    meta = deployment["metadata"]
+    wanted = (meta.get("annotations") or {}).get(_REVISION)
+    for one in cluster.list("apps/v1", "ReplicaSet", meta["namespace"], selector=chosen):
+        if _owner(one) == meta["uid"] and (one["metadata"].get("annotations") or {}).get(_REVISION) == wanted:
+            return str(one["metadata"]["uid"])
+    return ""
+
+
+def events_about(cluster: Cluster, obj: Object) -> list[Object]:
+    """The events about one object, oldest first; none when we may not read events."""
+    meta = obj["metadata"]
+    fields = f"involvedObject.name={meta['name']},involvedObject.uid={meta.get('uid', '')}"
+    try:
+        found = cluster.list("v1", "Event", meta.get("namespace") or cluster.namespace, fields=fields)
+    except ApiError:
+        return []
+    return sorted(found, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+
+
+def log_of(cluster: Cluster, namespace: str, finding: Finding, lines: int) -> str:
+    """The last log lines of the container that a finding names; empty when there are none."""
+    if not finding.pod or not finding.container:
+        return ""
+    try:
+        log = cluster.logs(namespace, finding.pod, finding.container, previous=finding.previous, tail=lines)
+        if not log and finding.previous:
+            log = cluster.logs(namespace, finding.pod, finding.container, tail=lines)
+    except ApiError:
+        return ""
+    return log.rstrip()
+
+
+def selector(chosen: Object) -> str:
+    """A label selector as the API takes it in a query."""
+    parts = [f"{key}={value}" for key, value in (chosen.get("matchLabels") or {}).items()]
+    for one in chosen.get("matchExpressions") or []:
+        key, operator, values = one.get("key"), one.get("operator"), ",".join(one.get("values") or [])
+        parts.append(
+            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}.get(operator, f"!{key}")
+        )
+    return ",".join(parts)
+
+
+def _owner(obj: Object) -> str:
+    for one in obj["metadata"].get("ownerReferences") or []:
+        if one.get("controller"):
+            return str(one.get("uid"))
+    return ""
+
+
+def _label(obj: Object, name: str) -> str | None:
+    return (obj["metadata"].get("labels") or {}).get(name)

@@ -1,0 +1,188 @@
+"""Waiting until what was applied is ready: one watch, one deadline, and a reason each time it changes.
+
+While it is not ready the pods of the new version are looked at, so that trouble is told with its
+cause within seconds; what is proven hopeless ends the wait before the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ml_deploy.errors import RolloutFailed
+from ml_deploy.releases import diagnosis, newpods, rollout
+from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf
+from ml_deploy.releases.diagnosis import Finding
+
+_LOOK = 2.0  # seconds between two looks at the pods
+_LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
+_LOOK_LONGEST = 10.0
+_LOG_LINES = 15
+
+Tell = Callable[[str], None]
+
+
+class Clock(Protocol):
+    """The part of a clock that is needed here."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point."""
+
+
+@dataclass
+class _Watched:
+    """One object that is waited for. `since` is when it became Done."""
+
+    ref: Ref
+    obj: Object
+    verdict: rollout.Verdict = field(default_factory=lambda: rollout.Waiting("not seen yet"))
+
+
+def wait_ready(
+    cluster: Cluster, objects: Sequence[Object], *, seconds: float, clock: Clock, tell: Tell, stable_for: float = 0.0
+) -> dict[str, str]:
+    """Wait until all objects (as the server has them) are ready, and stay so for `stable_for` seconds.
+
+    Returns a word on each object that was waited for, such as `2 of 2 ready`.
+    Raises RolloutFailed at the deadline of `seconds`, or before it when there is no hope; it says why.
+    """
+    watched = {ref: _Watched(ref, obj) for obj in objects if rollout.waited_for(obj) for ref in [_ref(cluster, obj)]}
+    if not watched:
+        return {}
+    return _Wait(cluster, watched, seconds, clock, tell, stable_for).run()
+
+
+class _Wait:
+    def __init__(
+        self,
+        cluster: Cluster,
+        watched: dict[Ref, _Watched],
+        seconds: float,
+        clock: Clock,
+        tell: Tell,
+        stable_for: float,
+    ) -> None:
+        self._cluster, self._watched, self._clock, self._tell = cluster, watched, clock, tell
+        self._seconds, self._stable_for = seconds, stable_for
+        self._started = clock.monotonic()
+        self._until = self._started + seconds
+        self._done_since: float | None = None
+        self._next_look = self._started + _LOOK
+        self._findings: dict[tuple[str, str], tuple[float, Finding]] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def run(self) -> dict[str, str]:
+        events = self._cluster.watch_all(self._watches(), seconds=self._seconds)
+        for event in events:
+            if event is not None:
+                self._see(event.type, event.object)
+            if self._is_done():
+                return {f"{w.ref.kind} {w.ref.name}": _detail(w.verdict) for w in self._watched.values()}
+            if event is None or self._clock.monotonic() >= self._next_look:
+                self._look()
+            if self._clock.monotonic() >= self._until:
+                break
+        raise self._failed(f"not ready within {self._seconds:.0f} s")
+
+    def _watches(self) -> list[WatchOf]:
+        """One watch for each kind and namespace, narrowed to a name where there is only one."""
+        names: dict[tuple[str, str, str], list[str]] = {}
+        for ref in self._watched:
+            names.setdefault(ref[:3], []).append(ref.name)
+        return [WatchOf(*where, name=found[0] if len(found) == 1 else "") for where, found in names.items()]
+
+    def _see(self, kind: str, obj: Object) -> None:
+        meta = obj["metadata"]
+        known = self._watched.get(_ref(self._cluster, obj))
+        if known is None:
+            return
+        if kind == "DELETED":
+            if meta.get("uid") in (None, known.obj["metadata"].get("uid")):
+                raise self._failed(f"{known.ref.kind} {known.ref.name} was deleted by somebody else")
+            return
+        known.obj = obj
+        before, known.verdict = known.verdict, rollout.verdict(obj)
+        if known.verdict != before:
+            self._tell(f"{known.ref.kind} {known.ref.name}: {_words(known.verdict)}")
+        if isinstance(known.verdict, rollout.Stuck):
+            self._look()
+            raise self._failed(f"{known.ref.kind} {known.ref.name}: {known.verdict.reason}", known.verdict.hint)
+
+    def _is_done(self) -> bool:
+        if not all(isinstance(w.verdict, rollout.Done) for w in self._watched.values()):
+            self._done_since = None
+            return False
+        now = self._clock.monotonic()
+        if self._done_since is None:
+            self._done_since = now
+            if self._stable_for:
+                self._tell(f"ready after {now - self._started:.1f} s; watching it for {self._stable_for:g} s more")
+        return now - self._done_since >= self._stable_for
+
+    def _look(self) -> None:
+        """Find out why what is not ready is not; stop when it is hopeless."""
+        started = self._clock.monotonic()
+        found = [
+            f for w in self._watched.values() if not isinstance(w.verdict, rollout.Done) for f in self._troubles(w)
+        ]
+        now = self._clock.monotonic()
+        before, self._findings = self._findings, {}
+        for finding in found:
+            key = (finding.kind, finding.cause if finding.grace is None else "")
+            first = before.get((finding.kind, key[1]), (now, finding))[0]
+            self._findings[key] = (first, finding)
+            if (finding.kind, finding.cause) not in self._told:
+                self._told.add((finding.kind, finding.cause))
+                self._tell(finding.line)
+        self._next_look = now + min(max(_LOOK, (now - started) * _LOOK_SHARE), _LOOK_LONGEST)
+        for first, finding in self._findings.values():
+            if finding.grace is not None and now - first >= finding.grace:
+                raise self._failed(finding.cause, finding.remedy)
+
+    def _troubles(self, watched: _Watched) -> list[Finding]:
+        found = list(diagnosis.of_workload(watched.obj, newpods.events_about(self._cluster, watched.obj)))
+        if found:
+            return found
+        pods = newpods.of(self._cluster, watched.obj)
+        bad = [pod for pod in pods if rollout.condition(pod, "Ready").get("status") != "True"][:3]
+        events = [event for pod in bad for event in newpods.events_about(self._cluster, pod)]
+        return diagnosis.of_pods(pods, events)
+
+    def _failed(self, what: str, hint: str = "") -> RolloutFailed:
+        """What happened first, the cause on top; the log of the container that tells most."""
+        waiting = [w for w in self._watched.values() if not isinstance(w.verdict, rollout.Done)]
+        findings = [finding for _, finding in self._findings.values()]
+        first = findings[0] if findings else None
+        who = ", ".join(f"{w.ref.kind} {w.ref.name}" for w in waiting) or "The release"
+        if first and first.cause != what:
+            what, hint = f"{first.cause.rstrip('.')} ({what})", hint or first.remedy
+        reasons = "\n".join(f"- **{w.ref.kind} {w.ref.name}**: {_words(w.verdict)}" for w in waiting)
+        told = "\n".join(f"- {f.where}: {f.cause}\n  {f.remedy}" for f in findings)
+        log = newpods.log_of(self._cluster, waiting[0].ref.namespace, first, _LOG_LINES) if first and waiting else ""
+        if log:
+            assert first is not None
+            self._tell(f"the last lines of {first.pod}/{first.container}:\n{log}")
+        fenced = f"\nLast lines of `{first.pod}/{first.container}`:\n```\n{log}\n```" if log and first else ""
+        return RolloutFailed(
+            f"{who}: {what}." if not what.startswith(who) else f"{what}.", hint=hint or _HINT,
+            details="\n".join(part for part in (reasons, told, fenced) if part),
+        )  # fmt: skip
+
+
+_HINT = "Look at its pods (kubectl describe pod), or raise `timeout` when it only needs more time."
+
+
+def _ref(cluster: Cluster, obj: Object) -> Ref:
+    meta = obj["metadata"]
+    return Ref(obj["apiVersion"], obj["kind"], str(meta.get("namespace") or ""), meta["name"])
+
+
+def _detail(verdict: rollout.Verdict) -> str:
+    return verdict.detail if isinstance(verdict, rollout.Done) else ""
+
+
+def _words(verdict: rollout.Verdict) -> str:
+    if isinstance(verdict, rollout.Done):
+        return verdict.detail or "done"
+    return verdict.reason
