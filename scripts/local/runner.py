@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ class Run:
     consumer: the consumer's repository (a Git repository), whose workflow runs on a copy of it.
     actions:  the folder that stands for org/ml-deploy@v1.
     image:    the image of the job's container; empty runs the job on this machine.
+    mounts:   volumes of the job's container, as docker writes them.
     """
 
     consumer: Path
@@ -41,6 +43,7 @@ class Run:
     env: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    mounts: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         """The words of the call. Values are handed over in the environment, out of the process list."""
@@ -55,6 +58,8 @@ class Run:
             words += ["--var", f"{name}={value}"]
         for name, value in self.inputs.items():
             words += ["--input", f"{name}={value}"]
+        if self.image:
+            words += ["--container-options", " ".join(f"--volume {shlex.quote(mount)}" for mount in self.mounts)]
         for name in self._handed():
             words += ["--env", name]
         return words

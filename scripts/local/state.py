@@ -72,7 +72,9 @@ class State:
 
     # -- processes ---------------------------------------------------------------------------------
 
-    def start(self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> psutil.Process:
+    def start(
+        self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
+    ) -> psutil.Process:
         """Start a process of its own session that outlives this one; its output goes to log/NAME.log."""
         with open(self.path("log", f"{name}.log"), "ab") as log:
             child = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log,

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _MARKS = {"success": "✔", "failure": "✘", "skipped": "–", "running": "…", "waiting": "–"}
-_COLOURS = {"success": "32", "failure": "31", "error": "31", "warning": "33", "notice": "36", "skipped": "2", "group": "1"}
+_COLOURS = {
+    "success": "32",
+    "failure": "31",
+    "error": "31",
+    "warning": "33",
+    "notice": "36",
+    "skipped": "2",
+    "group": "1",
+}
 
 
 @dataclass
