@@ -11,6 +11,8 @@ from ml_deploy.runtime.github import Job
 if TYPE_CHECKING:
     from ml_deploy.adapters.azure import Azure
     from ml_deploy.checks.http import Endpoint, EndpointAccess
+    from ml_deploy.images.engine import Engine
+    from ml_deploy.images.registry import Registry, RegistryAccess
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
 
 
@@ -34,7 +36,17 @@ class Wiring:
 
         return HttpEndpoint(access)
 
-    def _azure_for(self, access: ClusterAccess) -> Azure:
+    def engine(self) -> Engine:
+        """The container engine of this job."""
+        raise NotImplementedError
+
+    def registry(self, access: RegistryAccess) -> Registry:
+        """A registry, signed in to on first use."""
+        from ml_deploy.adapters.registry import HttpRegistry
+
+        return HttpRegistry(access, lambda: self._azure_for(access), self.console.line)
+
+    def _azure_for(self, access: ClusterAccess | RegistryAccess) -> Azure:
         from ml_deploy.adapters.azure import Azure
 
         return Azure(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ml_deploy.checks.http import Endpoint, EndpointAccess
+from ml_deploy.images.engine import Engine
+from ml_deploy.images.registry import Registry, RegistryAccess
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
@@ -35,3 +37,9 @@ class Adapters(Protocol):
 
     def endpoint(self, access: EndpointAccess) -> Endpoint:
         """An HTTP endpoint. Nothing is sent yet. Raises InputError for an address or CA that cannot be used."""
+
+    def registry(self, access: RegistryAccess) -> Registry:
+        """A registry; nobody is asked before its first method. Raises AuthFailed, Forbidden, Unreachable."""
+
+    def engine(self) -> Engine:
+        """The container engine. Nothing is asked yet; its methods raise EngineUnavailable when none answers."""
