@@ -38,7 +38,9 @@ class Wiring:
 
     def engine(self) -> Engine:
         """The container engine of this job."""
-        raise NotImplementedError
+        from ml_deploy.adapters.engine import DockerEngine
+
+        return DockerEngine(self.job.temp)
 
     def registry(self, access: RegistryAccess) -> Registry:
         """A registry, signed in to on first use."""
