@@ -147,14 +147,19 @@ class Lock:
     def release(self) -> None:
         """Let go, if it is ours. Never raises: an unreleased lease runs out by itself."""
         self._stop.set()
-        try:
-            lease = self._cluster.get(self._ref)
-            if lease and lease["spec"].get("holderIdentity") == self._holder:
-                for gone in ("holderIdentity", "acquireTime", "renewTime"):
-                    lease["spec"].pop(gone, None)
-                self._cluster.replace(lease)
-        except (ApiError, MlDeployError):
-            pass
+        for _ in range(3):  # our own renewal may come in between
+            try:
+                lease = self._cluster.get(self._ref)
+                if lease and lease["spec"].get("holderIdentity") == self._holder:
+                    for gone in ("holderIdentity", "acquireTime", "renewTime"):
+                        lease["spec"].pop(gone, None)
+                    self._cluster.replace(lease)
+                break
+            except ApiError as error:
+                if error.code != 409:
+                    break
+            except MlDeployError:
+                break
         self._renewed = None
 
     def _keep(self) -> None:

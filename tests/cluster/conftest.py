@@ -1,0 +1,121 @@
+"""What tests against a Kubernetes share: the connection, namespaces of their own, and a small server to deploy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ml_deploy.adapters.cluster import ApiServer, connect
+from ml_deploy.releases.cluster import ClusterAccess, Ref
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kubeconfig", default="", help="run the cluster tier against this Kubernetes")
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(request: pytest.FixtureRequest) -> str:
+    """The path of the kubeconfig of the Kubernetes to test against."""
+    path = request.config.getoption("--kubeconfig")
+    if not path:
+        pytest.skip("needs --kubeconfig FILE of a Kubernetes")
+    return str(Path(path).resolve())
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: str) -> Iterator[ApiServer]:
+    """A connection to the cluster, outside any namespace of a test."""
+    server = _connect(kubeconfig, "default")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def namespace(api: ApiServer) -> Iterator[str]:
+    """A namespace for one test, removed behind it."""
+    name = f"ml-deploy-test-{uuid.uuid4().hex[:8]}"
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    until = time.monotonic() + 30
+    while not api.get(Ref("v1", "ServiceAccount", name, "default")) and time.monotonic() < until:
+        time.sleep(0.05)
+    yield name
+    api.delete(Ref("v1", "Namespace", "", name))
+
+
+@pytest.fixture
+def cluster(kubeconfig: str, namespace: str) -> Iterator[ApiServer]:
+    """A connection whose namespace is the test's own."""
+    server = _connect(kubeconfig, namespace)
+    yield server
+    server.close()
+
+
+def _connect(kubeconfig: str, namespace: str) -> ApiServer:
+    access = ClusterAccess(kubeconfig=kubeconfig, namespace=namespace)
+    return connect(access, lambda: pytest.fail("no Azure here"), lambda _secret: None)
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image with a static busybox and nothing else (1 MB), in a registry on this machine that nodes pull from."""
+    folder = tmp_path_factory.mktemp("busybox")
+    for tool in ("docker", "docker-registry", "dpkg"):
+        if not shutil.which(tool):
+            pytest.skip(f"needs {tool} to make a small image for the cluster's pods")
+    root = folder / "root"
+    _static_busybox(folder, root / "bin")
+    port = _free_port()
+    config = folder / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    image = f"localhost:{port}/busybox:1"
+    registry = subprocess.Popen(
+        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        tar = subprocess.run(["tar", "-C", str(root), "-c", "."], check=True, capture_output=True).stdout
+        subprocess.run(["docker", "import", "-", image], input=tar, check=True, capture_output=True)
+        _wait_for(port)
+        subprocess.run(["docker", "push", image], check=True, capture_output=True)
+        yield image
+    finally:
+        subprocess.run(["docker", "rmi", "-f", image], check=False, capture_output=True)
+        registry.terminate()
+        registry.wait(10)
+
+
+def _static_busybox(folder: Path, target: Path) -> None:
+    (target.parent / "tmp").mkdir(parents=True)
+    target.mkdir()
+    got = subprocess.run(["apt-get", "download", "busybox-static"], cwd=folder, capture_output=True, check=False)
+    package = next(folder.glob("busybox-static*.deb"), None)
+    if got.returncode or package is None:
+        pytest.skip("needs Debian's package busybox-static (apt-get download failed)")
+    subprocess.run(["dpkg", "-x", str(package), str(folder / "unpacked")], check=True)
+    shutil.copy(folder / "unpacked" / "bin" / "busybox", target / "busybox")
+    shutil.copy(folder / "unpacked" / "bin" / "busybox", target / "sh")
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail("the registry on this machine does not start")
