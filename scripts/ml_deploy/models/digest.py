@@ -1,0 +1,72 @@
+"""One digest for a model, be it one file or many.
+
+It depends on the bytes and on the names inside the model, not on the order in which files are
+given, their time stamps, or where on the disk the model lies. Anybody can make it again:
+for one file it is what `sha256sum` prints, for several it is, in their common folder,
+`sha256sum FILES | LC_ALL=C sort -k2 | sha256sum`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ml_deploy.errors import InputError
+
+_CHUNK = 1 << 20
+
+
+def model_digest(paths: Iterable[str | Path]) -> str:
+    """`sha256:...` of files, and of what is in folders. Raises InputError where there is nothing, or no reading it."""
+    files = model_files(paths)
+    return combine({str(file): file_digest(file) for file in files})
+
+
+def model_files(paths: Iterable[str | Path]) -> list[Path]:
+    """All files that `paths` names, folders walked, each once, sorted. Raises InputError when there are none."""
+    found: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            found.update(inner for inner in path.rglob("*") if inner.is_file() and not _versioning(inner, path))
+        elif path.is_file():
+            found.add(path)
+        else:
+            raise InputError(f"There is no model at {path}.", hint="Check the path, and that it was checked out.")
+    if not found:
+        raise InputError("The model has no files.", hint="Name a file, or a folder with files in it.")
+    return sorted({file.absolute(): file for file in sorted(found)}.values())
+
+
+def file_digest(path: str | Path) -> str:
+    """The SHA-256 of one file, 64 hexadecimal digits. Raises InputError when it cannot be read."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                digest.update(buffer[:count])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
+    return digest.hexdigest()
+
+
+def combine(digests: dict[str, str]) -> str:
+    """The model's digest, from its files' paths and their SHA-256 digests."""
+    if len(digests) == 1:
+        return "sha256:" + next(iter(digests.values()))
+    base = os.path.commonpath([Path(path).absolute().parent for path in digests])
+    names = {Path(path).absolute().relative_to(base).as_posix(): digest for path, digest in digests.items()}
+    listing = "".join(_line(name, names[name]) for name in sorted(names, key=os.fsencode))
+    return "sha256:" + hashlib.sha256(os.fsencode(listing)).hexdigest()
+
+
+def _line(name: str, digest: str) -> str:
+    """A line as `sha256sum` writes it, so that two file sets never share a listing."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return ("\\" if escaped != name else "") + f"{digest}  {escaped}\n"
+
+
+def _versioning(file: Path, base: Path) -> bool:
+    return ".git" in file.relative_to(base).parts

@@ -1,0 +1,194 @@
+"""Pickles of all protocols, several in one file too, and joblib's, which have raw arrays between the opcodes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+from ml_deploy.models import arrays, globals_
+from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
+from ml_deploy.models.context import Context
+from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.source import Member, Source
+from ml_deploy.models.stubs import Instance
+from ml_deploy.models.unpickler import InertUnpickler, Oddity, Use
+
+NAME = "pickle"
+_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_OLD_WRAPPERS = {("joblib.numpy_pickle_compat", "NDArrayWrapper"), ("joblib.numpy_pickle_compat", "ZNDArrayWrapper"),
+                 ("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}  # fmt: skip
+_OPCODES = frozenset(pickle._Unpickler.dispatch)
+
+
+def sniff(head: bytes) -> bool:
+    """Protocol 2 and newer begin with PROTO; older ones with any opcode at all (see `might_be`)."""
+    return len(head) > 1 and head[0] == 0x80 and head[1] <= pickle.HIGHEST_PROTOCOL
+
+
+def might_be(member: Member) -> bool:
+    """Whether this could be a pickle without a PROTO opcode: if it asks for a global, or ends as one."""
+    head = member.head(1)
+    if not head or head[0] not in _OPCODES:
+        return False
+    with member.open() as source:
+        reader = InertUnpickler(source)
+        try:
+            reader.load()
+        except Unreadable:
+            return bool(reader.uses)
+        return source.tell() > 2
+
+
+class ModelUnpickler(InertUnpickler):
+    """Adds joblib's arrays, and what the anatomy wants to know."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.arrays = 0
+        self.parameters = 0
+        self.sklearn: dict[str, None] = {}
+        self.classes: dict[str, None] = {}
+        self.features: Instance | None = None
+
+    def load_build(self) -> None:
+        """BUILD: after a wrapper's state, joblib reads raw array data from the stream; so do we, skipping."""
+        super().load_build()
+        top = self.stack[-1]
+        if isinstance(top, Instance) and top.of is not None and top.of.key in _OLD_WRAPPERS:
+            raise Unreadable("it was saved by joblib before 0.10, with arrays in other files; save it again",
+                             offset=self.source.tell(), rule="joblib-old")  # fmt: skip
+        if isinstance(top, Instance) and top.of is not None and top.of.key == _WRAPPER:
+            self.stack[-1] = self._array(top)
+
+    def _array(self, wrapper: Instance) -> Instance:
+        self.arrays += 1
+        if wrapper.args and not arrays.is_plain(wrapper.args):
+            raise Unreadable(
+                "joblib's array wrapper is made in an unusual way", offset=self.source.tell(), rule="joblib-array"
+            )
+        try:
+            size, objects = arrays.item_size(wrapper.attribute("dtype"))
+            count = arrays.item_count(wrapper.attribute("shape"))
+        except arrays.Unsure as error:
+            raise Unreadable(f"the size of an array cannot be told ({error})", offset=self.source.tell(),
+                             rule="joblib-array") from None  # fmt: skip
+        self.parameters += count
+        array = Instance(wrapper.of)
+        if objects:
+            array.state = (self._objects(),)
+        else:
+            self._padding(wrapper.attribute("numpy_array_alignment_bytes"))
+            self.source.skip(size * count)
+        return array
+
+    def _objects(self) -> Any:
+        inner = InertUnpickler(self.source)
+        inner.uses, inner.oddities = self.uses, self.oddities
+        return inner.load()
+
+    def _padding(self, alignment: Any) -> None:
+        if alignment is None:
+            return
+        length = self.source.exact(1)[0]
+        if not 0 < length <= 16 or alignment != 16 or self.source.exact(length).strip(b"\xff"):
+            raise Unreadable(
+                "the padding before an array is not joblib's", offset=self.source.tell(), rule="joblib-array"
+            )
+
+    def stated(self, target: Instance) -> None:
+        """Collect versions, classes and features from objects' states."""
+        version = target.attribute("_sklearn_version")
+        if isinstance(version, str):
+            self.sklearn[version] = None
+            if len(self.classes) < 100:
+                self.classes[arrays.class_name(target)] = None
+        if self.features is None and isinstance(target.attribute("n_features_in_"), int):
+            self.features = target
+
+
+def inspect(member: Member, context: Context) -> Anatomy:
+    """Walk every pickle of the member and judge what it asks for."""
+    with member.open() as source:
+        reader = ModelUnpickler(source)
+        tops, error = _walk(reader, source)
+        context.progress(source.tell())
+    uses, oddities = reader.uses, reader.oddities
+    globals_.judge(uses.values(), oddities.values(), context)
+    if error is not None:
+        context.log.unreadable(error, "joblib" if reader.arrays else "pickle")
+    if reader.arrays:
+        _as_plain_pickle(member, reader, context)
+    if reader.persistent:
+        globals_.persistent(reader.persistent, context)
+    return _anatomy(reader, tops)
+
+
+def _walk(reader: ModelUnpickler, source: Source) -> tuple[list[Any], Unreadable | None]:
+    tops: list[Any] = []
+    try:
+        while not tops or not source.at_end():
+            start = source.tell()
+            if len(tops) >= 10_000:
+                raise Unreadable("it has more than 10,000 pickles one after the other", offset=start, rule="budget")
+            if tops and source.peek(1)[0] not in _OPCODES:
+                raise Unreadable(
+                    f"something else follows the pickle at byte {start:,}", offset=start, rule="trailing-data"
+                )
+            tops.append(reader.load())
+            del tops[1:-1]
+            reader.memo.clear()
+    except Unreadable as error:
+        return tops, error
+    return tops, None
+
+
+def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
+    """What `pickle.load` instead of `joblib.load` would see: array data as opcodes. Judge what it would import."""
+    with member.open() as source:
+        reader = InertUnpickler(source)
+        try:
+            reader.load()
+        except Unreadable:
+            pass
+    extra: Iterable[Use] = [use for key, use in reader.uses.items() if key not in seen.uses]
+    odd: Iterable[Oddity] = [odd for key, odd in reader.oddities.items() if key not in seen.oddities]
+    globals_.judge(extra, odd, context)
+
+
+def _anatomy(reader: ModelUnpickler, tops: list[Any]) -> Anatomy:
+    versions = {"scikit-learn": next(iter(reader.sklearn))} if reader.sklearn else {}
+    modules = [module for module, _ in reader.uses]
+    libraries = dict.fromkeys(
+        DISTRIBUTIONS[root] for root in (m.split(".")[0] for m in modules) if root in DISTRIBUTIONS
+    )
+    if reader.arrays:
+        libraries["joblib"] = None
+    features = reader.features
+    return Anatomy(
+        format="joblib" if reader.arrays else "pickle",
+        framework=_framework(tops, libraries, versions),
+        versions=versions,
+        at_least={"numpy": "2"} if any(m == "numpy._core" or m.startswith("numpy._core.") for m in modules) else {},
+        libraries=tuple(libraries),
+        top=_top(tops),
+        classes=tuple(reader.classes),
+        n_features_in=features.attribute("n_features_in_") if features else None,
+        feature_names=arrays.texts(features.attribute("feature_names_in_")) if features else (),
+        protocol=reader.protocol,
+        parameters=reader.parameters or None,
+    )
+
+
+def _framework(tops: list[Any], libraries: Iterable[str], versions: dict[str, str]) -> str:
+    root = _top(tops).split(".")[0]
+    if root in DISTRIBUTIONS:
+        return DISTRIBUTIONS[root]
+    return "scikit-learn" if versions else next(iter(libraries), "")
+
+
+def _top(tops: list[Any]) -> str:
+    """The class of the outermost object; of several pickles' the first one's."""
+    if not tops:
+        return ""
+    return arrays.class_name(tops[0]) or ("list" if isinstance(tops[0], list) else type(tops[0]).__name__)

@@ -1,0 +1,80 @@
+"""Inspection of one file: find the format by content, let its module look, and never fail without a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_deploy.models import anatomy as anatomies
+from ml_deploy.models.anatomy import Anatomy
+from ml_deploy.models.context import Context
+from ml_deploy.models.findings import Finding, Unreadable, Verdict, worst
+from ml_deploy.models.log import Log
+from ml_deploy.models.policy import Policy
+from ml_deploy.models.source import Member, file_member
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What was found in one file. `left_out` counts findings beyond the first hundreds."""
+
+    file: str
+    size: int
+    anatomy: Anatomy
+    findings: tuple[Finding, ...] = ()
+    left_out: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst finding's."""
+        return worst(self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the JSON report has it."""
+        return {
+            "file": self.file, "size": self.size, "format": self.anatomy.format, "verdict": self.verdict.value,
+            "findings": [finding.as_dict() for finding in self.findings], "findings-left-out": self.left_out,
+            "anatomy": self.anatomy.as_dict(),
+        }  # fmt: skip
+
+
+def from_dict(values: dict[str, Any]) -> Inspection:
+    """The inverse of `Inspection.as_dict`."""
+    findings = (Finding(**{**f, "verdict": Verdict(f["verdict"])}) for f in values["findings"])
+    return Inspection(
+        file=values["file"], size=values["size"], anatomy=anatomies.from_dict(values["anatomy"]),
+        findings=tuple(findings), left_out=values["findings-left-out"],
+    )  # fmt: skip
+
+
+def inspect_file(path: str, policy: Policy, progress: Callable[[int], None] = lambda position: None) -> Inspection:
+    """Inspect a file in this process. For files that nobody trusts use `ml_deploy.models.sandbox`, which limits it."""
+    log = Log(path)
+    member = file_member(path)
+    context = Context(log=log, policy=policy, inner=_inspect, path=path, progress=progress)
+    anatomy = _inspect(member, context)
+    return Inspection(file=path, size=Path(path).stat().st_size, anatomy=anatomy,
+                      findings=tuple(log.findings), left_out=log.left_out[0])  # fmt: skip
+
+
+def _inspect(member: Member, context: Context) -> Anatomy:
+    from ml_deploy.models.formats import FORMATS, pickles, refused
+
+    name = refused.NAME
+    try:
+        head = member.head()
+        for one in FORMATS:
+            if one.sniff(head):
+                name = one.NAME
+                return one.inspect(member, context)
+        if pickles.might_be(member):
+            name = pickles.NAME
+            return pickles.inspect(member, context)
+        return refused.inspect(member, context)
+    except Unreadable as error:
+        context.log.unreadable(error, name)
+    except MemoryError:
+        context.log.unreadable(Unreadable("it needs more memory than allowed", rule="budget"), name)
+    return Anatomy(format=name)

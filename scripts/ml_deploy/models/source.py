@@ -1,0 +1,143 @@
+"""Bytes to inspect: a file, or a member of a container, that can be opened again and skipped over."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ml_deploy.models.findings import Unreadable
+
+_CHUNK = 1 << 18
+
+
+class Decompressor(Protocol):
+    """What bz2, lzma, lz4 and (adapted) zlib have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the compressed stream was reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether more compressed bytes are needed to go on."""
+
+    @property
+    def unused_data(self) -> bytes | None:
+        """What followed the end of the compressed stream."""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """Some decompressed bytes, at most `max_length`."""
+
+
+class Source:
+    """A stream read forwards, at C speed where it matters: `read` and `readline` are the buffer's own."""
+
+    def __init__(self, buffer: io.BufferedReader, size: int | None) -> None:
+        self._buffer = buffer
+        self._size = size
+        self.read: Callable[[int], bytes] = buffer.read
+        self.readline: Callable[[], bytes] = buffer.readline
+        self.tell: Callable[[], int] = buffer.tell
+        self.peek: Callable[[int], bytes] = buffer.peek
+
+    def skip(self, count: int) -> None:
+        """Go forward without keeping the bytes. Raises Unreadable when the stream ends before."""
+        if self._size is not None:
+            here = self._buffer.tell()
+            if here + count > self._size:
+                raise truncated(self._size, here + count - self._size)
+            self._buffer.seek(count, io.SEEK_CUR)
+            return
+        while count:
+            got = len(self._buffer.read(min(count, _CHUNK)))
+            if not got:
+                raise truncated(self._buffer.tell(), count)
+            count -= got
+
+    def exact(self, count: int) -> bytes:
+        """Exactly `count` bytes. Raises Unreadable when there are fewer."""
+        data = self._buffer.read(count)
+        if len(data) < count:
+            raise truncated(self._buffer.tell(), count - len(data))
+        return data
+
+    def seek(self, position: int) -> None:
+        """Go to a position; only for members that are not compressed."""
+        self._buffer.seek(position)
+
+    def at_end(self) -> bool:
+        """Whether no byte is left."""
+        return not self._buffer.peek(1)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._buffer.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Member:
+    """Something with bytes in it. `name` is empty for the file itself, `size` None where it is not known before."""
+
+    open: Callable[[], Source]
+    name: str = ""
+    size: int | None = None
+    depth: int = 0
+
+    def head(self, count: int = 4096) -> bytes:
+        """The first bytes."""
+        with self.open() as source:
+            return source.read(count)
+
+
+def file_member(path: str | Path) -> Member:
+    """A file on the disk."""
+    size = Path(path).stat().st_size
+    return Member(lambda: Source(open(path, "rb"), size), size=size)
+
+
+def truncated(offset: int, missing: int | None = None) -> Unreadable:
+    """The file ends too early."""
+    more = f", {missing:,} bytes too early" if missing else ""
+    return Unreadable(f"it ends at byte {offset:,}{more}: the file is truncated", offset=offset, rule="truncated")
+
+
+class Decompressed(io.RawIOBase):
+    """One compressed stream, read forwards. `clean` becomes known at its end: whether nothing follows it."""
+
+    def __init__(self, file: Source, decompressor: Decompressor) -> None:
+        self._file = file
+        self._decompressor = decompressor
+        self._position = 0
+        self.clean: bool | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._decompressor.eof:
+            data = self._file.read(_CHUNK) if self._decompressor.needs_input else b""
+            if self._decompressor.needs_input and not data:
+                raise truncated(self._file.tell())
+            out = self._decompressor.decompress(data, len(buffer))
+            if out:
+                buffer[: len(out)] = out
+                self._position += len(out)
+                return len(out)
+        self.clean = not self._decompressor.unused_data and self._file.at_end()
+        return 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,401 @@
+"""CPython's own pure-Python unpickler with everything that could act replaced by stubs.
+
+The memo, the stack, the marks and the decoding of strings are CPython's, so that every trick
+with them resolves as it would for real. Globals become `Name`s, objects `Instance`s, large
+blobs are skipped. What a real unpickler would only know by running something (a computed
+name, a call of a made object's result) is not guessed: it is an error or a finding.
+
+C and Python differ in one point that matters: frames. The C unpickler ignores where they end,
+the Python one raises when something crosses their end, so reading without frames sees
+whatever either would see.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.source import Source, truncated
+from ml_deploy.models.stubs import Blob, Instance, Name, SmallList
+
+_KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
+_KEPT_TEXT = 1024  # the longest a module or name may be
+_LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
+_DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
+
+#: Functions of `copyreg` and the like that make an object of the class in their first argument, without calling it.
+MAKERS = {("copyreg", "_reconstructor"), ("copyreg", "__newobj__"), ("copyreg", "__newobj_ex__")}
+
+
+def _only_latin1(args: tuple[Any, ...]) -> str:
+    return "" if len(args) == 2 and args[1] in ("latin1", "latin-1") else "is called with a codec other than latin1"
+
+
+#: Calls that are harmless with some arguments only: a judge of the arguments says what is wrong with them.
+ARGUMENTS: dict[tuple[str, str], Callable[[tuple[Any, ...]], str]] = {
+    ("_codecs", "encode"): _only_latin1,
+}
+
+
+_Unpickler: Any = pickle._Unpickler  # typeshed knows only half of it
+
+
+@dataclass
+class Use:
+    """How a pickle uses one global. Offsets are of the first time; -1 is never."""
+
+    name: Name
+    raw: tuple[str, str]
+    offset: int
+    called: int = -1
+    made: int = -1
+    assigned: int = -1
+
+
+@dataclass
+class Oddity:
+    """Something that no ordinary pickler writes."""
+
+    rule: str
+    construct: str
+    message: str
+    offset: int
+
+
+class Stopped(Exception):
+    """The STOP opcode, with the object on top of the stack."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+class InertUnpickler(_Unpickler):  # type: ignore[misc]
+    """Walks one pickle after the other in `source`, collecting `uses` and `oddities`."""
+
+    _opcodes: list[Callable[[Any], None]]
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.source = source
+        self.uses: dict[tuple[str, str], Use] = {}
+        self.oddities: dict[tuple[str, str], Oddity] = {}
+        self.protocol = 0
+        self.persistent = 0
+
+    def load(self) -> Any:
+        """The stubs of one pickle. Raises Unreadable where no unpickler could go on."""
+        self.read, self.readline = self.source.read, self.source.readline
+        self.metastack: list[list[Any]] = []
+        self.stack: list[Any] = []
+        self.append = self.stack.append
+        self.proto = 0
+        read, table = self.source.read, self._table()
+        try:
+            while key := read(1):
+                table[key[0]](self)
+        except Stopped as stop:
+            return stop.value
+        except Unreadable:
+            raise
+        except MemoryError:
+            raise Unreadable("it needs more memory than allowed", offset=self.source.tell(), rule="budget") from None
+        except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError,
+                pickle.UnpicklingError, SyntaxError, RecursionError) as error:  # fmt: skip
+            raise self._broken(error) from None
+        raise truncated(self.source.tell())
+
+    @classmethod
+    def _table(cls) -> list[Callable[[Any], None]]:
+        """CPython's dispatch table by opcode, with each method looked up by name, so that ours take over."""
+        if "_opcodes" not in cls.__dict__:
+            table: list[Callable[[Any], None]] = [cls._unknown] * 256
+            for code, method in _Unpickler.dispatch.items():
+                table[code] = getattr(cls, method.__name__)
+            cls._opcodes = table
+        return cls._opcodes
+
+    def _broken(self, error: Exception) -> Unreadable:
+        if self.source.at_end():
+            return truncated(self.source.tell())
+        what = str(error) or type(error).__name__
+        return Unreadable(f"it is no valid pickle near byte {self.source.tell():,} ({what})", offset=self.source.tell())
+
+    # Globals.
+
+    def find_class(self, module: str, name: str) -> Name:
+        """Never imports: a stub, and a note of what was asked for."""
+        raw = (module, name)
+        if self.proto < 3 and raw in _compat_pickle.NAME_MAPPING:
+            module, name = _compat_pickle.NAME_MAPPING[raw]
+        elif self.proto < 3 and module in _compat_pickle.IMPORT_MAPPING:
+            module = _compat_pickle.IMPORT_MAPPING[module]
+        use = self.uses.get((module, name))
+        if use is None:
+            use = self.uses[module, name] = Use(Name(module, name), raw, self.source.tell() - 1)
+        return use.name
+
+    def load_global(self) -> None:
+        """GLOBAL: as CPython, with the place of the opcode."""
+        start = self.source.tell() - 1
+        super().load_global()
+        self._place(start)
+
+    def load_inst(self) -> None:
+        """INST: a global and a call in one."""
+        start = self.source.tell() - 1
+        super().load_inst()
+        self._place(start)
+
+    def _place(self, start: int) -> None:
+        use = next(reversed(self.uses.values()))
+        if start < use.offset < self.source.tell():
+            use.offset = start
+
+    def get_extension(self, code: int) -> None:
+        """EXT: a name that only the loading process knows, so nobody can tell what it is."""
+        self.odd("pickle-extension", f"extension code {code}",
+                  "uses an extension code, which names something only the loading process knows")  # fmt: skip
+        self.append(Instance(None))
+
+    def persistent_load(self, pid: Any) -> Any:
+        """A reference to something outside of the pickle."""
+        self.persistent += 1
+        return Instance(None, (pid,))
+
+    # What makes objects.
+
+    def load_reduce(self) -> None:
+        """REDUCE: a call."""
+        args = self.stack.pop()
+        if not isinstance(args, tuple):
+            raise TypeError("arguments that are no tuple")
+        self.stack[-1] = self._call(self.stack[-1], args)
+
+    def _instantiate(self, klass: Any, args: list[Any]) -> None:
+        self.append(self._call(klass, tuple(args)))
+
+    def _call(self, function: Any, args: tuple[Any, ...]) -> Instance:
+        if isinstance(function, Name) and function.key in MAKERS and args:
+            self._note(function, "called", args)
+            return self.make(args[0], args[1:])
+        if isinstance(function, Name):
+            self._note(function, "called", args)
+            return Instance(function, args)
+        if not isinstance(function, Instance):
+            raise TypeError(f"a call of {type(function).__name__}")
+        self.odd(
+            "pickle-call-of-object", str(function.of or "an object"), "calls an object that was made while loading"
+        )
+        return Instance(None, args)
+
+    def load_newobj(self) -> None:
+        """NEWOBJ: an object made by `__new__`, without its `__init__`."""
+        args = self.stack.pop()
+        self.append(self.make(self.stack.pop(), tuple(args)))
+
+    def load_newobj_ex(self) -> None:
+        """NEWOBJ_EX: the same with keyword arguments."""
+        keywords = self.stack.pop()
+        args = self.stack.pop()
+        self.append(self.make(self.stack.pop(), (*args, *dict(keywords).values())))
+
+    def make(self, cls: Any, args: tuple[Any, ...]) -> Instance:
+        if not isinstance(cls, Name):
+            if not isinstance(cls, Instance):
+                raise TypeError(f"an object of {type(cls).__name__}")
+            self.odd(
+                "pickle-call-of-object", str(cls.of or "an object"), "makes an object of a class made while loading"
+            )
+            return Instance(None, args)
+        self._note(cls, "made", args)
+        return Instance(cls, args)
+
+    def _note(self, name: Name, how: str, args: tuple[Any, ...]) -> None:
+        use = self.uses[name.key]
+        if getattr(use, how) < 0:
+            setattr(use, how, self.source.tell() - 1)
+        judge = ARGUMENTS.get(name.key) if how == "called" else None
+        problem = judge(args) if judge else ""
+        if problem:
+            self.odd("pickle-arguments", str(name), problem)
+
+    def load_build(self) -> None:
+        """BUILD: state for an object."""
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Name):
+            self.uses[target.key].assigned = self.source.tell() - 1
+            return
+        if not isinstance(target, Instance):
+            raise TypeError(f"state for {type(target).__name__}")
+        self._set_state(target, state)
+        self.stated(target)
+
+    def stated(self, target: Instance) -> None:
+        """Called whenever an object got state; for subclasses."""
+
+    def _set_state(self, target: Instance, state: Any) -> None:
+        target.built += 1
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        kept = dict(target.state) if isinstance(target.state, dict) else {}
+        for part in parts:
+            if isinstance(part, dict):
+                kept.update(part)
+        target.state = kept if any(isinstance(part, dict) for part in parts) else state
+        for key in kept:
+            if isinstance(key, str) and key.startswith("__") and key.endswith("__"):
+                self.odd("pickle-special-attribute", f"{target.of}.{key}", "sets a special attribute of an object")
+
+    # Containers: no opcode reads from them, so they are kept small.
+
+    def load_empty_list(self) -> None:
+        """EMPTY_LIST."""
+        self.append(SmallList())
+
+    def load_list(self) -> None:
+        """LIST."""
+        made = SmallList()
+        made.keep(self.pop_mark())
+        self.append(made)
+
+    def load_append(self) -> None:
+        """APPEND."""
+        value = self.stack.pop()
+        self._extend([value])
+
+    def load_appends(self) -> None:
+        """APPENDS."""
+        items = self.pop_mark()
+        self._extend(items)
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, SmallList):
+            target.keep(items)
+        elif not isinstance(target, (Instance, bytearray)):
+            raise TypeError(f"items appended to {type(target).__name__}")
+
+    def load_setitem(self) -> None:
+        """SETITEM."""
+        value = self.stack.pop()
+        key = self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self) -> None:
+        """SETITEMS."""
+        items = self.pop_mark()
+        self._set_items(items)
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, dict):
+            for at in range(0, len(items) - 1, 2):
+                if len(target) < _DICT_LIMIT or items[at] in target:
+                    target[items[at]] = items[at + 1]
+        elif not isinstance(target, (Instance, SmallList, bytearray)):
+            raise TypeError(f"items set in {type(target).__name__}")
+
+    def load_additems(self) -> None:
+        """ADDITEMS."""
+        items = self.pop_mark()
+        if isinstance(self.stack[-1], set):
+            self.stack[-1].update(items[:_DICT_LIMIT])
+        elif not isinstance(self.stack[-1], Instance):
+            raise TypeError("items added to no set")
+
+    # Blobs are skipped.
+
+    def _blob(self, length: int, decode: Callable[[bytes], Any], keep: int) -> None:
+        if length < 0:
+            raise ValueError("a negative length")
+        if length > keep:
+            blob = Blob(length, self.source.tell())
+            self.source.skip(length)
+            self.append(blob)
+        else:
+            self.append(decode(self.source.exact(length)))
+
+    def _text(self, data: bytes) -> str:
+        return str(data, "utf-8", "surrogatepass")
+
+    def _old_text(self, data: bytes) -> Any:
+        try:
+            return self._decode_string(data)
+        except UnicodeDecodeError:  # numpy and Python 2: loaders give another encoding
+            return Blob(len(data), self.source.tell() - len(data))
+
+    def load_frame(self) -> None:
+        """FRAME: its length is read, its end is of no interest (see above)."""
+        self.source.exact(8)
+
+    def load_binstring(self) -> None:
+        """BINSTRING."""
+        self._blob(self._number("<i"), self._old_text, _KEPT_TEXT)
+
+    def load_short_binstring(self) -> None:
+        """SHORT_BINSTRING."""
+        self._blob(self._number("<B"), self._old_text, _KEPT_TEXT)
+
+    def load_binbytes(self) -> None:
+        """BINBYTES."""
+        self._blob(self._number("<I"), bytes, _KEPT_BYTES)
+
+    def load_binbytes8(self) -> None:
+        """BINBYTES8."""
+        self._blob(self._number("<Q"), bytes, _KEPT_BYTES)
+
+    def load_bytearray8(self) -> None:
+        """BYTEARRAY8."""
+        self._blob(self._number("<Q"), bytearray, _KEPT_BYTES)
+
+    def load_binunicode(self) -> None:
+        """BINUNICODE."""
+        self._blob(self._number("<I"), self._text, _KEPT_TEXT)
+
+    def load_binunicode8(self) -> None:
+        """BINUNICODE8."""
+        self._blob(self._number("<Q"), self._text, _KEPT_TEXT)
+
+    def load_long4(self) -> None:
+        """LONG4."""
+        length = self._number("<i")
+        if not 0 <= length <= _LONGEST_INTEGER:
+            raise Unreadable(f"it has an integer of {length:,} bytes", offset=self.source.tell(), rule="budget")
+        self.append(pickle.decode_long(self.source.exact(length)))
+
+    def load_string(self) -> None:
+        """STRING: as CPython, for the encodings of Python 2 too."""
+        try:
+            super().load_string()
+        except UnicodeDecodeError:
+            self.append(Blob(0, self.source.tell()))
+
+    def load_readonly_buffer(self) -> None:
+        """READONLY_BUFFER: blobs have no buffer to protect."""
+        if not isinstance(self.stack[-1], (Blob, bytes, bytearray)):
+            raise TypeError("a read-only view of no buffer")
+
+    def load_proto(self) -> None:
+        """PROTO: as CPython, and remembered."""
+        super().load_proto()
+        self.protocol = max(self.protocol, self.proto)
+
+    def load_stop(self) -> None:
+        """STOP."""
+        raise Stopped(self.stack.pop())
+
+    def _unknown(self) -> None:
+        raise Unreadable(f"it is no valid pickle at byte {self.source.tell() - 1:,} (there is no such opcode)",
+                         offset=self.source.tell() - 1)  # fmt: skip
+
+    def _number(self, layout: str) -> int:
+        return int(struct.unpack(layout, self.source.exact(struct.calcsize(layout)))[0])
+
+    def odd(self, rule: str, construct: str, message: str) -> None:
+        self.oddities.setdefault((rule, construct), Oddity(rule, construct, message, self.source.tell() - 1))
