@@ -30,6 +30,16 @@ def kubeconfig(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def kubectl_path(kubeconfig: str) -> str:
+    """kubectl: on the PATH, or in `bin/` beside the kubeconfig."""
+    beside = Path(kubeconfig).parent / "bin" / "kubectl"
+    found = shutil.which("kubectl") or (str(beside) if beside.exists() else "")
+    if not found:
+        pytest.skip("needs kubectl on the PATH")
+    return found
+
+
+@pytest.fixture(scope="session")
 def api(kubeconfig: str) -> Iterator[ApiServer]:
     """A connection to the cluster, outside any namespace of a test."""
     server = _connect(kubeconfig, "default")
