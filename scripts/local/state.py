@@ -79,6 +79,7 @@ class State:
         with open(self.path("log", f"{name}.log"), "ab") as log:
             child = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log,
                                      stderr=subprocess.STDOUT, start_new_session=True, env=env)  # fmt: skip
+        child.returncode = 0  # psutil looks after the process from here on
         self.adopt(name, child.pid)
         return psutil.Process(child.pid)
 
