@@ -57,7 +57,7 @@ class Generator:
         except Exception as failure:
             error = explain(failure, 0)[0] if not isinstance(failure, asyncio.TimeoutError) else "no answer in time"
         if counted:
-            self._samples.append(Sample(time.perf_counter() - intended, late, status, error))
+            self._samples.append(Sample(which, time.perf_counter() - intended, late, status, error))
             if status:
                 self._count((which, status, body))
 

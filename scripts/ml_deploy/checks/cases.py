@@ -14,13 +14,13 @@ from typing import Any
 
 from ml_deploy.checks.compare import ATOL, RTOL, Rules, cut, differences
 from ml_deploy.checks.http import Answer, Ask, Request, header
-from ml_deploy.errors import EndpointDown, InputError
+from ml_deploy.checks.jsonl import read_json, read_lines
+from ml_deploy.errors import EndpointDown
 
 #: Stands for "any body will do", since `null` is an answer too.
 ANYTHING = object()
-_KEYS = ("name", "request", "expect", "path", "method", "headers", "status", "rtol", "atol", "ignore")
+KEYS = ("name", "request", "expect", "path", "method", "headers", "status", "rtol", "atol", "ignore")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_PROBLEMS_SHOWN = 8
 _DIFFERENCES_SHOWN = 5
 _ROWS_SHOWN = 50
 
@@ -39,12 +39,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case. `down` means no answer, or a server's error (5xx) in place of one."""
+    """What became of one case. `down` means no answer (then `hint` may say more), or a server's error (5xx)."""
 
     case: Case
     differences: tuple[str, ...] = ()
     seconds: float = 0.0
     down: bool = False
+    hint: str = ""
 
     def text(self) -> str:
         """The differences on one line; empty when the answer was right."""
@@ -80,10 +81,10 @@ class Report:
         return bool(self.failures) and all(outcome.down for outcome in self.failures)
 
     def sentence(self) -> str:
-        """`2 of 5 golden predictions failed; first "low risk": $.label: expected 1, got 0`."""
+        """`2 of 5 golden predictions failed; first "low risk": $.label: expected 1, got 0` (no full stop)."""
         total = len(self.outcomes)
         if not self.failures:
-            return f"{total} golden prediction{'' if total == 1 else 's'} answered as expected."
+            return f"{total} golden prediction{'' if total == 1 else 's'} answered as expected"
         first = self.failures[0]
         which = f"{self.failed} of {total} golden predictions" if total > 1 else "The golden prediction"
         return f'{which} failed; first "{cut(first.case.name, 60)}": {cut(first.text(), 400)}'
@@ -110,20 +111,7 @@ def load(file: Path, *, path: str = "/predict") -> list[Case]:
 
     Raises InputError, with file and line, naming every problem at once; a file without cases is one.
     """
-    text = _text(file)
-    cases: list[Case] = []
-    problems: list[tuple[int, str]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        try:
-            if line.strip():
-                cases.append(parse(line, number, path))
-        except ValueError as error:
-            problems.append((number, str(error)))
-    if problems:
-        raise _malformed(file, text, problems)
-    if not cases:
-        raise InputError(f"{file} has no golden predictions.", hint=_FORMAT, file=str(file))
-    return cases
+    return read_lines(file, lambda line, number: parse(line, number, path), what="golden predictions", hint=FORMAT)
 
 
 def judge(cases: Sequence[Case], ask: Ask, *, tell: Callable[[Outcome], None] | None = None) -> Report:
@@ -134,7 +122,7 @@ def judge(cases: Sequence[Case], ask: Ask, *, tell: Callable[[Outcome], None] | 
             answer = ask(case.request)
             outcome = judge_answer(case, answer)
         except EndpointDown as error:
-            outcome = Outcome(case, (error.message,), down=True)
+            outcome = Outcome(case, (error.message.rstrip("."),), down=True, hint=error.hint)
         if tell:
             tell(outcome)
         outcomes.append(outcome)
@@ -168,7 +156,7 @@ def parse(line: str, number: int, path: str = "/predict") -> Case:
     if "expect" not in raw and "status" not in raw:
         raise ValueError("needs `expect` (the answer), or at least a `status`")
     headers = _headers(raw)
-    body = json.dumps(raw["request"], ensure_ascii=False).encode() if has_request else None
+    body = json.dumps(raw["request"]).encode() if has_request else None
     if body is not None and "content-type" not in map(str.lower, headers):
         headers = {"Content-Type": "application/json", **headers}
     return Case(
@@ -181,59 +169,20 @@ def parse(line: str, number: int, path: str = "/predict") -> Case:
     )
 
 
-_FORMAT = (
+FORMAT = (
     "Write one JSON object a line, for example "
     '{"name": "low risk", "request": {"inputs": [[1.0, 2.0]]}, "expect": {"predictions": [0]}}. '
     "`record-cases` writes such a file from a running endpoint."
 )
 
 
-def _text(file: Path) -> str:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(
-            f"There is no file {file} with golden predictions.",
-            hint="`cases` is a path in the checked-out repository; check its spelling and the working directory.",
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{file} is a folder, not a file of golden predictions.", hint=_FORMAT) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start}).", hint=_FORMAT) from error
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
-    if text.startswith("version https://git-lfs.github.com/spec/"):
-        raise InputError(
-            f"{file} is a Git LFS pointer, not the file itself.",
-            hint="Check out with `lfs: true` (actions/checkout).",
-            file=str(file),
-        )
-    return text
-
-
-def _malformed(file: Path, text: str, problems: list[tuple[int, str]]) -> InputError:
-    hint = _FORMAT
-    if len(text.lstrip().split("\n")[0].strip()) <= 1:
-        hint = "The file looks like one pretty-printed JSON document. " + _FORMAT
-    listed = [f"{file}, line {number}: {problem}." for number, problem in problems[:_PROBLEMS_SHOWN]]
-    if len(problems) > _PROBLEMS_SHOWN:
-        listed.append(f"… and {len(problems) - _PROBLEMS_SHOWN} more lines.")
-    return InputError("\n".join(listed), hint=hint, file=str(file), line=problems[0][0])
-
-
 def _object(line: str) -> dict[str, Any]:
-    try:
-        raw = json.loads(line)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    except ValueError as error:
-        where = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise ValueError(f"is no JSON object ({getattr(error, 'msg', error)}{where})") from None
+    raw = read_json(line)
     if not isinstance(raw, dict):
         raise ValueError("is JSON, but no object: a case is {…}")
-    unknown = [key for key in raw if key not in _KEYS]
+    unknown = [key for key in raw if key not in KEYS]
     if unknown:
-        raise ValueError(f"has unknown keys {', '.join(map(repr, unknown))} (known: {', '.join(_KEYS)})")
+        raise ValueError(f"has unknown keys {', '.join(map(repr, unknown))} (known: {', '.join(KEYS)})")
     return raw
 
 

@@ -21,16 +21,23 @@ class Plan:
     warmup: int = 0
     concurrency: int = 50
 
+    @property
+    def seconds(self) -> float:
+        """How long the sending takes, warm-up included."""
+        return (self.warmup + self.count) / self.rate
+
 
 @dataclass(frozen=True)
 class Sample:
     """One measured request.
 
+    which:   the number of its request in the list that was asked in turn.
     seconds: from the *intended* start to the last byte, so that a stall is felt by all requests that it delays.
     late:    how much later than intended it was sent, in seconds: our own fault, not the endpoint's.
     status:  of the answer, 0 when none came; `error` then says why in a word or two.
     """
 
+    which: int
     seconds: float
     late: float
     status: int

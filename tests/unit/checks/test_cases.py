@@ -63,10 +63,10 @@ def test_blank_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "is no JSON object (Expecting property name enclosed in double quotes at column 2)"),
+        ("{", "is no JSON (Expecting property name enclosed in double quotes at column 2)"),
         ("[1]", "is JSON, but no object: a case is {…}"),
         ("[" * 100_000, "is nested too deeply"),
-        ('{"request": ' + "9" * 5000 + "}", "is no JSON object (Exceeds the limit"),
+        ('{"request": ' + "9" * 5000 + "}", "is no JSON (Exceeds the limit"),
         ({"expect": 1}, "needs `request`"),
         ({"request": 1}, "needs `expect`"),
         ({"request": 1, "expect": 1, "atoll": 1}, "has unknown keys 'atoll' (known: name, request,"),
@@ -123,7 +123,7 @@ def test_files_that_are_no_cases(tmp_path: Path) -> None:
 def test_right_answers_pass(tmp_path: Path) -> None:
     report = judged(tmp_path, {"expect": {"p": [0.5]}}, answering({"p": [0.50000001]}))
     assert (report.passed, report.failed, report.failures, report.down) == (1, 0, (), False)
-    assert report.sentence() == "1 golden prediction answered as expected."
+    assert report.sentence() == "1 golden prediction answered as expected"
 
 
 def test_a_wrong_answer_names_case_path_expected_and_got(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_no_answer_is_down(tmp_path: Path) -> None:
 
     report = judged(tmp_path, {"expect": 1}, ask)
     assert report.down
-    assert report.failures[0].differences == ("http://x refused the connection.",)
+    assert report.failures[0].differences == ("http://x refused the connection",)
 
 
 def test_down_when_the_others_were_right(tmp_path: Path) -> None:
