@@ -386,6 +386,7 @@ def _told(base: str, login_server: str, authority: serving.Authority) -> dict[st
         "password": registry.Settings.admin_password,
         "ca": str(authority.ca),
         "bundle": str(authority.bundle),
+        "settings": vars(registry.Settings()),
     }
 
 

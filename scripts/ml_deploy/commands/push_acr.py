@@ -158,13 +158,13 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     began = adapters.clock.monotonic()
     push: Push | None = None
     try:
+        target = resolve(inputs, adapters)
         image = adapters.engine().inspect(inputs.image)
         if image is None:
             raise InputError(
                 f"The container engine of this job has no image {inputs.image}.",
                 hint="Build it in the same job (build-image gives its name as output `image`), or load it first.",
             )
-        target = resolve(inputs, adapters)
         push = Push(adapters, target, inputs.retries, began + inputs.timeout)
         digest = _arrive(inputs.image, image, push)
     except MlDeployError as error:
