@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -46,7 +47,8 @@ class Run:
     mounts: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
-        """The words of the call. Values are handed over in the environment, out of the process list."""
+        """The words of the call. Values go by files, out of the process list; the workspace's own .env and .secrets do not."""
+        files = {"env-file": {**self._network(), **self.env}, "var-file": self.variables, "input-file": self.inputs, "secret-file": {}}
         words = [
             _act(), self.event, "--json", "--rm", "--no-cache-server", "--pull=false", "--strict",
             "--workflows", str(self.consumer / ".github" / "workflows" / self.workflow),
@@ -54,25 +56,20 @@ class Run:
             "--local-repository", f"org/ml-deploy@v1={self.actions}",
             "--action-cache-path", str(self.work / "act"),
         ]  # fmt: skip
-        for name, value in self.variables.items():
-            words += ["--var", f"{name}={value}"]
-        for name, value in self.inputs.items():
-            words += ["--input", f"{name}={value}"]
+        for name, values in files.items():
+            words += [f"--{name}", str(_private(self.work / f"{name}.yml", values))]
         if self.image:
             words += ["--container-options", " ".join(f"--volume {shlex.quote(mount)}" for mount in self.mounts)]
-        for name in self._handed():
-            words += ["--env", name]
         return words
 
-    def _handed(self) -> list[str]:
-        network = [name for name in _NETWORK if self.image and os.environ.get(name)]
-        return [*self.env, *network]
+    def _network(self) -> dict[str, str]:
+        return {name: os.environ[name] for name in _NETWORK if self.image and os.environ.get(name)}
 
     def run(self, feed: Callable[[str], None], started: Callable[[int], None] = lambda _: None) -> int:
         """Run it, give each line to `feed`, and return act's exit code. `started` hears the process's id."""
         shutil.rmtree(self.work / "act", ignore_errors=True)
-        (self.work / "config").mkdir(parents=True, exist_ok=True)
-        env = {**os.environ, **self.env, "XDG_CONFIG_HOME": str(self.work / "config")}
+        (self.work / "config").mkdir(parents=True, exist_ok=True)  # instead of the user's own settings of act
+        env = {**os.environ, "XDG_CONFIG_HOME": str(self.work / "config")}
         with subprocess.Popen(self.command(), cwd=self.consumer, env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as act:  # fmt: skip
             assert act.stdout
@@ -84,6 +81,13 @@ class Run:
                 end(psutil.Process(act.pid))
                 raise
             return act.wait()
+
+
+def _private(file: Path, values: Mapping[str, str]) -> Path:
+    """A file that only we can read; JSON is YAML, which act reads from a file of that ending."""
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(dict(values)))
+    return file
 
 
 def publish(folder: Path) -> Path:
