@@ -87,4 +87,13 @@ def _record(one: Wanted, first: Answer, second: Answer) -> Recorded:
     line = {**{key: value for key, value in one.raw.items() if key != "expect"}, "expect": expect}
     if ignore:
         line["ignore"] = ignore
-    return Recorded(json.dumps(line, ensure_ascii=False), varying)
+    return Recorded(_written(line), varying)
+
+
+def _written(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON allows and UTF-8 does not
+        return json.dumps(value)
+    return text

@@ -19,8 +19,9 @@ from ml_deploy.checks.through import through_cluster
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
 from ml_deploy.commands.endpoint import EndpointInputs, endpoint_contradictions
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import EndpointDown, InputError, MlDeployError, TimedOut, TooSlow, WrongAnswers
-from ml_deploy.releases.cluster import Cluster, Ref
+from ml_deploy.errors import EndpointDown, InputError, MlDeployError, NoRelease, TimedOut, TooSlow, WrongAnswers
+from ml_deploy.releases.cluster import ApiError, Cluster, Ref
+from ml_deploy.releases.records import Records
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.fields import integer, number, output, parse_duration, text
 
@@ -161,20 +162,21 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     demands = _demands(inputs)
     headers = inputs.parsed_headers(adapters)
     cluster = adapters.cluster(inputs.access()) if inputs.service or inputs.revision is not None else None
+    release = _Release(inputs, adapters, cluster) if cluster and inputs.revision is not None else None
     if cluster and inputs.service:
         ask, endpoint = _inside(inputs, cluster, headers), None
     else:
         endpoint = adapters.endpoint(inputs.endpoint_access(adapters))
         ask = endpoint.ask
     try:
-        return _tested(inputs, adapters, demands, ask, endpoint, cluster)
+        return _tested(inputs, adapters, demands, ask, endpoint, release)
     finally:
         if endpoint:
             endpoint.close()
 
 
 def _tested(
-    inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, endpoint: Endpoint | None, cluster: Cluster | None
+    inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, endpoint: Endpoint | None, release: _Release | None
 ) -> Result:
     seen, target = Seen(), inputs.url or f"service {inputs.service}:{inputs.port}"
     adapters.console.line(f"Smoke test of {target}")
@@ -185,8 +187,47 @@ def _tested(
     except (EndpointDown, WrongAnswers, TooSlow, TimedOut) as error:
         error.result = _result(adapters, target, demands, seen, error)
         error.details = "\n\n".join(part for part in (error.details, _details(demands, seen)) if part)
+        if release and not isinstance(error, TimedOut):
+            release.failed(error)
         raise
+    adapters.console.line("Healthy.")
+    if release:
+        release.passed(seen)
     return _result(adapters, target, demands, seen, None)
+
+
+class _Release:
+    """The record of the release that is tested. Raises NoRelease at once when there is none."""
+
+    def __init__(self, inputs: Inputs, adapters: Adapters, cluster: Cluster) -> None:
+        self._console, self._revision = adapters.console, inputs.revision or 0
+        self._records = Records(cluster, inputs.namespace or cluster.namespace, inputs.app, clock=adapters.clock)
+        if self._records.find(self._revision) is None:
+            raise NoRelease(
+                f"There is no record of revision {self._revision} of {inputs.app} in namespace {self._records.namespace}.",
+                hint="`app`, `revision` and `namespace` must be those of deploy-aks.",
+            )
+
+    def passed(self, seen: Seen) -> None:
+        """Make it a good one, if predictions were asked: whether a model is good is for its predictions to say."""
+        if not seen.report:
+            self._console.warning(
+                f"Revision {self._revision} is not recorded as good: no golden predictions were asked. Give `cases`.",
+                title="No verdict",
+            )
+            return
+        self._judge(True, f"{seen.report.sentence()}" + ("; limits kept" if seen.figures else ""))
+
+    def failed(self, error: MlDeployError) -> None:
+        """Make it a failed one. Trouble in writing that does not hide why the test failed."""
+        try:
+            self._judge(False, error.message)
+        except (MlDeployError, ApiError) as trouble:
+            self._console.warning(f"The verdict could not be recorded: {trouble}", title="No verdict")
+
+    def _judge(self, good: bool, text: str) -> None:
+        release = self._records.judge(self._revision, by="smoke-test", good=good, text=text)
+        self._console.line(f"Recorded: revision {release.revision} of {release.app} is {release.state}.")
 
 
 def _inside(inputs: Inputs, cluster: Cluster, headers: Mapping[str, str]) -> Ask:
