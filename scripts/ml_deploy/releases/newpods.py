@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ml_deploy.errors import Forbidden, Unreachable
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.diagnosis import Finding
 
@@ -45,7 +46,7 @@ def events_about(cluster: Cluster, obj: Object) -> list[Object]:
     fields = f"involvedObject.name={meta['name']},involvedObject.uid={meta.get('uid', '')}"
     try:
         found = cluster.list("v1", "Event", meta.get("namespace") or cluster.namespace, fields=fields)
-    except ApiError:
+    except (ApiError, Forbidden, Unreachable):
         return []
     return sorted(found, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
 
@@ -58,7 +59,7 @@ def log_of(cluster: Cluster, namespace: str, finding: Finding, lines: int) -> st
         log = cluster.logs(namespace, finding.pod, finding.container, previous=finding.previous, tail=lines)
         if not log and finding.previous:
             log = cluster.logs(namespace, finding.pod, finding.container, tail=lines)
-    except ApiError:
+    except (ApiError, Forbidden, Unreachable):
         return ""
     return log.rstrip()
 

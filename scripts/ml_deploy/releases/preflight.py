@@ -1,0 +1,215 @@
+"""Everything that the server would refuse, found before anything changes and told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ml_deploy.errors import Conflict, Forbidden, ManifestError, MlDeployError
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Kind, Object
+from ml_deploy.releases.manifests import Manifest
+
+_AT_ONCE = 6  # requests in flight
+_FEW = 4  # objects that are not worth the threads
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One object after its dry run: `after` as the server would have it, or a problem, or a note why nobody knows."""
+
+    manifest: Manifest
+    after: Object | None = None
+    warnings: tuple[str, ...] = ()
+    problem: MlDeployError | None = None
+    note: str = ""
+
+
+def place(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Manifest]:
+    """The manifests with each namespaced object in its namespace (by default the cluster's).
+
+    Raises ManifestError naming every kind that neither the cluster nor the release itself knows.
+    """
+    defined = {
+        _defines(one.object): one.object for one in manifests if one.object["kind"] == "CustomResourceDefinition"
+    }
+    placed, unknown = [], []
+    for one in manifests:
+        kind = cluster.kind(one.object["apiVersion"], one.object["kind"])
+        definition = defined.get((one.object["apiVersion"].partition("/")[0], one.object["kind"]))
+        if kind is None and definition is None:
+            unknown.append(_unknown(one))
+            continue
+        namespaced = (
+            kind.namespaced if kind else definition is not None and definition["spec"].get("scope") == "Namespaced"
+        )
+        placed.append(replace(one, object=_in_namespace(one.object, cluster.namespace)) if namespaced else one)
+    if unknown:
+        raise together(unknown)
+    return placed
+
+
+def _defines(definition: Object) -> tuple[str, str]:
+    spec = definition.get("spec") or {}
+    return str(spec.get("group")), str((spec.get("names") or {}).get("kind"))
+
+
+def _unknown(one: Manifest) -> ManifestError:
+    obj = one.object
+    return ManifestError(
+        f"{one.title} ({one.place}): the cluster knows no kind {obj['kind']} in {obj['apiVersion']}.",
+        hint="Correct apiVersion or kind, or install what defines it (its CustomResourceDefinition) first.",
+        file=one.file, line=one.line,
+    )  # fmt: skip
+
+
+def _in_namespace(obj: Object, namespace: str) -> Object:
+    meta = obj["metadata"]
+    return {**obj, "metadata": {**meta, "namespace": meta.get("namespace") or namespace}}
+
+
+def check(manifests: Sequence[Manifest], dry_run: Callable[[Object], Applied]) -> list[Checked]:
+    """Ask the server what it would do with each object, several at a time when there are many."""
+    created = {one.object["metadata"]["name"] for one in manifests if one.object["kind"] == "Namespace"}
+    defined = {_defines(one.object) for one in manifests if one.object["kind"] == "CustomResourceDefinition"}
+
+    def one(manifest: Manifest) -> Checked:
+        return _check(manifest, dry_run, created, defined)
+
+    if len(manifests) <= _FEW:
+        return [one(manifest) for manifest in manifests]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(one, manifests))
+
+
+def _check(
+    one: Manifest, dry_run: Callable[[Object], Applied], created: set[str], defined: set[tuple[str, str]]
+) -> Checked:
+    obj = one.object
+    try:
+        done = dry_run(obj)
+    except ApiError as error:
+        return _refused(one, error, created, defined)
+    except (Conflict, Forbidden) as error:
+        return Checked(one, problem=error)
+    return Checked(one, done.object, done.warnings)
+
+
+def _refused(one: Manifest, error: ApiError, created: set[str], defined: set[tuple[str, str]]) -> Checked:
+    obj, message = one.object, error.message
+    namespace = missing_namespace(error)
+    if namespace and namespace in created:
+        return Checked(one, note=f"unknown until namespace {namespace} exists")
+    if (obj["apiVersion"].partition("/")[0], obj["kind"]) in defined and error.code == 404:
+        return Checked(one, note="unknown until its CustomResourceDefinition exists")
+    if "does not support dry run" in message:
+        return Checked(one, note=f"unknown: {message}")
+    if namespace:
+        return Checked(one, problem=no_namespace(namespace))
+    return Checked(one, problem=ManifestError(
+        f"{one.title} ({one.place}): {_plain(message)}", hint=_hint(error, obj), file=one.file, line=one.line,
+    ))  # fmt: skip
+
+
+def missing_namespace(error: ApiError) -> str:
+    """The namespace that an error says does not exist, or an empty string."""
+    found = re.fullmatch(r'namespaces "([^"]+)" not found', error.message) if error.code == 404 else None
+    return found[1] if found else ""
+
+
+def no_namespace(name: str) -> ManifestError:
+    """The error for a namespace that does not exist."""
+    return ManifestError(
+        f"The namespace {name} does not exist in the cluster.",
+        hint=f"Create it (kubectl create namespace {name}), put a Namespace into the manifests, or correct `namespace`.",
+        title="No such namespace",
+    )
+
+
+def _plain(message: str) -> str:
+    """The part of the server's message that says something: `.spec.replica: field not declared in schema`."""
+    message = re.sub(r"^failed to create typed patch object \([^)]*\): ", "", message)
+    message = re.sub(r'^\S+ "[^"]*" is invalid: ', "", message)
+    return message.strip()
+
+
+def _hint(error: ApiError, obj: Object) -> str:
+    message = error.message
+    if "field not declared in schema" in message:
+        return "The field's name is misspelt, or it stands in the wrong place."
+    if "field is immutable" in message or "updates to statefulset spec" in message:
+        if obj["kind"] == "Job":
+            return "A Job cannot be changed: give it a new name for each deployment, or delete the old one first."
+        return (
+            f"Kubernetes does not change this field of a living {obj['kind']}: put it back as it was, give the object "
+            "another name, or delete the old one first."
+        )
+    if "expected" in message and "got" in message:
+        return "The value is of the wrong type: check quotes and indentation."
+    if "violates PodSecurity" in message or "admission webhook" in message or "denied the request" in message:
+        return "A policy of the cluster refuses it: change what the message names, or ask the policy's owner."
+    if "exceeded quota" in message:
+        return "Lower what it asks for, or have the namespace's quota raised."
+    return "Change what the message names."
+
+
+def problems(checked: Iterable[Checked]) -> list[MlDeployError]:
+    """What was found, each thing once."""
+    found: dict[str, MlDeployError] = {}
+    for one in checked:
+        if one.problem is not None:
+            found.setdefault(one.problem.message, one.problem)
+    return list(found.values())
+
+
+def together(found: Sequence[MlDeployError]) -> MlDeployError:
+    """One error out of several: the only one as it is, else all of them listed, of the class they share."""
+    if len(found) == 1:
+        return found[0]
+    classes = {type(one) for one in found}
+    cls = classes.pop() if len(classes) == 1 else ManifestError
+    listed = "\n".join(f"- {one.message}" + (f" {one.hint}" if one.hint else "") for one in found)
+    return cls(f"{len(found)} things stand in the way of this deployment:\n{listed}", hint="Nothing was changed.")
+
+
+def rights(kinds: Iterable[Kind], *, cases: bool) -> list[tuple[str, str, str]]:
+    """What a deployment must be allowed beside applying its objects: (verb, group, resource)."""
+    needed = [("create", "coordination.k8s.io", "leases"), ("update", "coordination.k8s.io", "leases"),
+              ("list", "", "secrets"), ("create", "", "secrets"), ("patch", "", "secrets"),
+              ("list", "", "pods"), ("list", "apps", "replicasets")]  # fmt: skip
+    if cases:
+        needed += [("create", "", "pods"), ("delete", "", "pods"), ("create", "", "pods/proxy")]
+    for kind in kinds:
+        group = kind.api_version.rpartition("/")[0]
+        needed += [(verb, group, kind.plural) for verb in ("list", "watch")]
+    return list(dict.fromkeys(needed))
+
+
+def check_rights(cluster: Cluster, needed: Sequence[tuple[str, str, str]]) -> MlDeployError | None:
+    """The error that names every right that is missing, with the Role that grants them; None when none is."""
+    missing = [one for one in needed if not cluster.allowed(*one, cluster.namespace)]
+    if not missing:
+        return None
+    listed = ", ".join(f"{verb} {resource}" for verb, _, resource in missing)
+    return Forbidden(
+        f"These rights are missing in namespace {cluster.namespace}: {listed}.",
+        hint="Grant them with the Role in the job summary and a RoleBinding; on AKS with Azure RBAC assign "
+        "`Azure Kubernetes Service RBAC Writer` (new assignments take up to five minutes).",
+        details=f"```yaml\n{_role(cluster.namespace, missing)}```",
+    )
+
+
+def _role(namespace: str, missing: Sequence[tuple[str, str, str]]) -> str:
+    verbs: dict[tuple[str, str], list[str]] = {}
+    for verb, group, resource in missing:
+        verbs.setdefault((group, resource), []).append(verb)
+    rules = "".join(
+        f'  - {{apiGroups: ["{group}"], resources: [{resource}], verbs: [{", ".join(found)}]}}\n'
+        for (group, resource), found in verbs.items()
+    )
+    head = (
+        f"apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: ml-deploy, namespace: {namespace}}}\n"
+    )
+    return f"{head}rules:\n{rules}"
