@@ -115,6 +115,8 @@ def pod_of(workload: Object, *, app: str, revision: int, namespace: str, seconds
         ]
     spec.setdefault("activeDeadlineSeconds", int(seconds) + 60)
     spec["terminationGracePeriodSeconds"] = 1  # nobody waits for its last answer
+    for container in spec.get("containers") or []:
+        (container.get("lifecycle") or {}).pop("preStop", None)
     labels = {APP: app, REVISION: str(revision), ROLE: "before-traffic", "app.kubernetes.io/managed-by": "ml-deploy"}
     metadata: dict[str, Any] = {
         "name": f"{app}-r{revision}-before-traffic",

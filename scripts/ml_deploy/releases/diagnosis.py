@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ml_deploy.releases.cluster import Object
@@ -24,7 +24,7 @@ class Finding:
 
     kind:   one word, the same for the same trouble of several pods.
     where:  the object, `Pod wine-abc` or `Deployment wine`.
-    logs:   the container whose log helps (`pod/container`), `previous` when it is the one before the restart.
+    container: the one whose log helps, `previous` when it is the log before the restart.
     grace:  seconds that it may last before it is hopeless; 0 at once, None never.
     """
 
@@ -36,6 +36,7 @@ class Finding:
     container: str = ""
     previous: bool = False
     pod: str = ""
+    namespace: str = ""
 
     @property
     def line(self) -> str:
@@ -50,7 +51,7 @@ def of_pods(pods: Sequence[Object], events: Sequence[Object]) -> list[Finding]:
         for finding in of_pod(pod, [e for e in events if _about(e, pod)]):
             known = found.get(finding.kind)
             if known is None or _badness(finding) < _badness(known):
-                found[finding.kind] = finding
+                found[finding.kind] = replace(finding, namespace=str(pod["metadata"].get("namespace") or ""))
     return sorted(found.values(), key=_badness)
 
 

@@ -51,14 +51,14 @@ def events_about(cluster: Cluster, obj: Object) -> list[Object]:
     return sorted(found, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
 
 
-def log_of(cluster: Cluster, namespace: str, finding: Finding, lines: int) -> str:
+def log_of(cluster: Cluster, finding: Finding, lines: int) -> str:
     """The last log lines of the container that a finding names; empty when there are none."""
     if not finding.pod or not finding.container:
         return ""
     try:
-        log = cluster.logs(namespace, finding.pod, finding.container, previous=finding.previous, tail=lines)
+        log = cluster.logs(finding.namespace, finding.pod, finding.container, previous=finding.previous, tail=lines)
         if not log and finding.previous:
-            log = cluster.logs(namespace, finding.pod, finding.container, tail=lines)
+            log = cluster.logs(finding.namespace, finding.pod, finding.container, tail=lines)
     except (ApiError, Forbidden, Unreachable):
         return ""
     return log.rstrip()

@@ -7,7 +7,7 @@ cause within seconds; what is proven hopeless ends the wait before the deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ml_deploy.errors import RolloutFailed
@@ -19,6 +19,7 @@ _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
 _LOOK_LONGEST = 10.0
 _LOG_LINES = 15
+_PATIENCE = {"probe": 8.0}  # seconds before it is told: probes fail while a server starts
 
 Tell = Callable[[str], None]
 
@@ -30,13 +31,16 @@ class Clock(Protocol):
         """Seconds since some fixed point."""
 
 
+_UNSEEN = rollout.Waiting("not seen yet")
+
+
 @dataclass
 class _Watched:
-    """One object that is waited for. `since` is when it became Done."""
+    """One object that is waited for."""
 
     ref: Ref
     obj: Object
-    verdict: rollout.Verdict = field(default_factory=lambda: rollout.Waiting("not seen yet"))
+    verdict: rollout.Verdict = _UNSEEN
 
 
 def wait_ready(
@@ -70,7 +74,8 @@ class _Wait:
         self._done_since: float | None = None
         self._next_look = self._started + _LOOK
         self._findings: dict[tuple[str, str], tuple[float, Finding]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._logs: dict[tuple[str, str], Finding] = {}
+        self._told: dict[tuple[str, float | None], Finding] = {}
 
     def run(self) -> dict[str, str]:
         events = self._cluster.watch_all(self._watches(), seconds=self._seconds)
@@ -103,7 +108,7 @@ class _Wait:
             return
         known.obj = obj
         before, known.verdict = known.verdict, rollout.verdict(obj)
-        if known.verdict != before:
+        if known.verdict != before and not (isinstance(known.verdict, rollout.Done) and before == _UNSEEN):
             self._tell(f"{known.ref.kind} {known.ref.name}: {_words(known.verdict)}")
         if isinstance(known.verdict, rollout.Stuck):
             self._look()
@@ -129,16 +134,27 @@ class _Wait:
         now = self._clock.monotonic()
         before, self._findings = self._findings, {}
         for finding in found:
-            key = (finding.kind, finding.cause if finding.grace is None else "")
-            first = before.get((finding.kind, key[1]), (now, finding))[0]
+            key = (finding.kind, "" if finding.grace is None else finding.cause)
+            first = before.get(key, (now, finding))[0]
             self._findings[key] = (first, finding)
-            if (finding.kind, finding.cause) not in self._told:
-                self._told.add((finding.kind, finding.cause))
-                self._tell(finding.line)
+            if now - first >= _PATIENCE.get(finding.kind, 0.0):
+                self._report(finding)
         self._next_look = now + min(max(_LOOK, (now - started) * _LOOK_SHARE), _LOOK_LONGEST)
         for first, finding in self._findings.values():
             if finding.grace is not None and now - first >= finding.grace:
                 raise self._failed(finding.cause, finding.remedy)
+
+    def _report(self, finding: Finding) -> None:
+        """Tell of a trouble once, and again when it has become hopeless; with the log that helps."""
+        key = (finding.kind, finding.grace)
+        if key in self._told:
+            return
+        self._told[key] = finding
+        self._tell(finding.line)
+        log = newpods.log_of(self._cluster, finding, _LOG_LINES)
+        if log and (finding.kind, log) not in self._logs:
+            self._logs[finding.kind, log] = finding
+            self._tell(f"the last lines of {finding.pod}/{finding.container}:\n{log}")
 
     def _troubles(self, watched: _Watched) -> list[Finding]:
         found = list(diagnosis.of_workload(watched.obj, newpods.events_about(self._cluster, watched.obj)))
@@ -159,14 +175,12 @@ class _Wait:
             what, hint = f"{first.cause.rstrip('.')} ({what})", hint or first.remedy
         reasons = "\n".join(f"- **{w.ref.kind} {w.ref.name}**: {_words(w.verdict)}" for w in waiting)
         told = "\n".join(f"- {f.where}: {f.cause}\n  {f.remedy}" for f in findings)
-        log = newpods.log_of(self._cluster, waiting[0].ref.namespace, first, _LOG_LINES) if first and waiting else ""
-        if log:
-            assert first is not None
-            self._tell(f"the last lines of {first.pod}/{first.container}:\n{log}")
-        fenced = f"\nLast lines of `{first.pod}/{first.container}`:\n```\n{log}\n```" if log and first else ""
+        logs = "".join(
+            f"\nLast lines of `{f.pod}/{f.container}`:\n\n```\n{log}\n```\n" for (_, log), f in self._logs.items()
+        )
         return RolloutFailed(
-            f"{who}: {what}." if not what.startswith(who) else f"{what}.", hint=hint or _HINT,
-            details="\n".join(part for part in (reasons, told, fenced) if part),
+            (what if what.startswith(who) else f"{who}: {what}").rstrip(".") + ".", hint=hint or _HINT,
+            details="\n".join(part for part in (reasons, told, logs) if part),
         )  # fmt: skip
 
 
