@@ -48,7 +48,12 @@ class Run:
 
     def command(self) -> list[str]:
         """The words of the call. Values go by files, out of the process list; the workspace's own .env and .secrets do not."""
-        files = {"env-file": {**self._network(), **self.env}, "var-file": self.variables, "input-file": self.inputs, "secret-file": {}}
+        files = {
+            "env-file": {**self._network(), **self.env},
+            "var-file": self.variables,
+            "input-file": self.inputs,
+            "secret-file": {},
+        }
         words = [
             _act(), self.event, "--json", "--rm", "--no-cache-server", "--pull=false", "--strict",
             "--workflows", str(self.consumer / ".github" / "workflows" / self.workflow),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ class Stack:
             return kubeconfig
         self._say("Starting a cluster: the stand-in (scripts/local/kube), pods are containers of the Docker Engine")
         kubeconfig.unlink(missing_ok=True)
-        self._start("cluster", LOCAL / "kube" / "main.py", "--state", kubeconfig.parent, ready=kubeconfig, seconds=30)
+        self._start(
+            "cluster", LOCAL / "kube" / "__main__.py", "--state", kubeconfig.parent, ready=kubeconfig, seconds=30
+        )
         return kubeconfig
 
     def _kind(self) -> Path:
@@ -174,14 +177,15 @@ class Stack:
 
     def _azure(self, kubeconfig: Path) -> dict[str, Any]:
         told = self._state.path("azure", "azure.json")
-        if not self._state.process("azure") or self._state.recall("azure-cluster") != str(kubeconfig):
+        cluster = sha256(kubeconfig.read_bytes()).hexdigest()
+        if not self._state.process("azure") or self._state.recall("azure-cluster") != cluster:
             self._state.stop("azure")
             self._say("Starting Azure's stand-in: sign-in, resource manager, and a registry of its own")
             told.unlink(missing_ok=True)
             ports = self._ports("port", "registry-port", "cluster-port")
             self._start("azure", LOCAL / "azure.py", "--state", told.parent, "--cluster-kubeconfig", kubeconfig, *ports,
                         ready=told, seconds=180)  # fmt: skip
-            self._state.note("azure-cluster", str(kubeconfig))
+            self._state.note("azure-cluster", cluster)
         return dict(json.loads(told.read_text()))
 
     def _ports(self, *names: str) -> list[str]:

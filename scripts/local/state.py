@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-_GRACE = 10.0  # seconds between asking a process to end and ending it
+_GRACE = 30.0  # seconds between asking a process to end and ending it
 
 
 class State:
@@ -118,7 +118,7 @@ class State:
 
 
 def end(process: psutil.Process) -> None:
-    """Ask a process and its children to end, and end them after ten seconds."""
+    """Ask a process and its children to end, and end them after half a minute."""
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
