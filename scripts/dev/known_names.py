@@ -199,7 +199,12 @@ def _is_helper(module: types.ModuleType, thing: Any) -> bool:
 
 def _class(module: types.ModuleType, cls: type) -> Iterator[tuple[str, str, str]]:
     place = _pickled(cls)
-    if place is None or place in NOT_CLASSES or issubclass(cls, (BaseException, types.ModuleType)) or _opens_a_door(cls):
+    if (
+        place is None
+        or place in NOT_CLASSES
+        or issubclass(cls, (BaseException, types.ModuleType))
+        or _opens_a_door(cls)
+    ):
         return
     compiled = not str(getattr(module, "__file__", "")).endswith(".py")
     level = "call" if compiled and module.__name__.startswith(COMPILED) else "new"
@@ -218,7 +223,11 @@ def _functions(name: str) -> Iterator[tuple[str, str, str]]:
         if any(word in attribute for word in NOT_FUNCTIONS):
             continue
         place = _pickled(thing)
-        if place and place[0].startswith(name.removesuffix(".pairwise")) and not set(place[0].split(".")) & set(SKIPPED[:9]):
+        if (
+            place
+            and place[0].startswith(name.removesuffix(".pairwise"))
+            and not set(place[0].split(".")) & set(SKIPPED[:9])
+        ):
             yield "value", *place
 
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from local import base, engine, serving
+from local import base, engine, kind, serving
 from local.runner import ROOT
 from local.state import State, wait_until
 from ml_deploy.adapters.cluster import connect
@@ -21,7 +21,6 @@ from ml_deploy.releases.cluster import ApiError, Cluster, ClusterAccess, Ref
 
 LOCAL = ROOT / "scripts" / "local"
 NAMESPACE = "ml-deploy-try"
-KIND_NAME = "ml-deploy-try"
 _PLUGINS = ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins", "/usr/local/lib/docker/cli-plugins")
 
 Say = Callable[[str], None]
@@ -91,7 +90,7 @@ class Stack:
             if self._state.stop(name):
                 self._say(f"Stopped: {name}")
         if self._state.recall("kind"):
-            _call("kind", "delete", "cluster", "--name", KIND_NAME)
+            kind.delete()
             self._say("Removed: the kind cluster")
             self._state.forget("kind")
         self._remove_images()
@@ -149,10 +148,17 @@ class Stack:
                 "`kind` is not installed: see https://kind.sigs.k8s.io, or leave --kind out for the stand-in."
             )
         kubeconfig = self._state.path("kind", "kubeconfig")
-        if KIND_NAME not in _call("kind", "get", "clusters").split():
-            self._say("Making a cluster with kind")
-            self._state.note("kind", True)
-            _call("kind", "create", "cluster", "--name", KIND_NAME, "--kubeconfig", str(kubeconfig), "--wait", "120s")
+        try:
+            if not kind.exists():
+                self._say("Making a cluster with kind")
+                self._state.note("kind", True)
+                kind.create(kubeconfig)
+            port = self._ports()["registry-port"]
+            gateway = kind.connect(port)
+        except subprocess.CalledProcessError as error:
+            raise Problem(f"`{' '.join(error.cmd[:4])}` failed: {(error.stderr or '').strip()[-600:]}") from error
+        if not self._state.process("kind"):
+            self._state.start("kind", [sys.executable, "-E", "-s", LOCAL / "kind.py", kubeconfig, gateway, str(port)])
         return kubeconfig
 
     def _namespace(self, kubeconfig: Path) -> None:
@@ -182,17 +188,18 @@ class Stack:
             self._state.stop("azure")
             self._say("Starting Azure's stand-in: sign-in, resource manager, and a registry of its own")
             told.unlink(missing_ok=True)
-            ports = self._ports("port", "registry-port", "cluster-port")
+            ports = [word for name, port in self._ports().items() for word in (f"--{name}", str(port))]
             self._start("azure", LOCAL / "azure.py", "--state", told.parent, "--cluster-kubeconfig", kubeconfig, *ports,
                         ready=told, seconds=180)  # fmt: skip
             self._state.note("azure-cluster", cluster)
         return dict(json.loads(told.read_text()))
 
-    def _ports(self, *names: str) -> list[str]:
+    def _ports(self) -> dict[str, int]:
         """The ports of before, so that what is deployed finds its registry again after a restart."""
-        ports = self._state.recall("ports") or {name: serving.free_port() for name in names}
+        names = ("port", "registry-port", "cluster-port")
+        ports: dict[str, int] = self._state.recall("ports") or {name: serving.free_port() for name in names}
         self._state.note("ports", ports)
-        return [word for name in names for word in (f"--{name}", str(ports[name]))]
+        return ports
 
     def _start(self, name: str, script: Path, *words: str | Path, ready: Path, seconds: float) -> None:
         process = self._state.start(name, [sys.executable, "-E", "-s", script, *words])
