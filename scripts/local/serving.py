@@ -65,10 +65,10 @@ def _system_authorities() -> bytes:
 @asynccontextmanager
 async def served(app: web.Application, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve an application on this machine; yields the port (a free one for 0)."""
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls, shutdown_timeout=1.0)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
         yield runner.addresses[0][1]
     finally:
