@@ -27,7 +27,7 @@ def first_meeting(cluster: Cluster, records: Records, objects: Sequence[Object])
         return None
     uids = {ref_of(obj, cluster.namespace): obj["metadata"]["uid"] for obj in live}
     return records.adopt(
-        [as_written(obj) for obj in live], uids=uids, images=images_of(workloads), healthy=all(map(ready, workloads))
+        [as_written(obj) for obj in live], uids=uids, images=images_of(workloads), healthy=all(map(serves, workloads))
     )
 
 
@@ -50,13 +50,10 @@ def as_written(live: Object) -> Object:
     return obj
 
 
-def ready(workload: Object) -> bool:
-    """Whether a live workload has all the pods that it wants, and at least one."""
+def serves(workload: Object) -> bool:
+    """Whether at least one pod of a live workload is ready: then users were served, however well."""
     status = workload.get("status") or {}
-    if workload.get("kind") == "DaemonSet":
-        return 0 < int(status.get("desiredNumberScheduled", 0)) <= int(status.get("numberReady", 0))
-    wanted = int((workload.get("spec") or {}).get("replicas", 1))
-    return 0 < wanted <= int(status.get("readyReplicas", 0))
+    return int(status.get("numberReady" if workload.get("kind") == "DaemonSet" else "readyReplicas") or 0) > 0
 
 
 def images_of(workloads: Sequence[Object]) -> list[str]:

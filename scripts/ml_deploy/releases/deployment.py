@@ -181,7 +181,7 @@ class Deployment:
             wait.wait_ready(self._cluster, objects, seconds=seconds, clock=self._clock, tell=self._tell)
 
         done = restore.restore(
-            self._cluster, self._records, target, failed, wait=ready, tell=self._tell, by=BY, why=why, guard=self._guard
+            self._cluster, self._records, target, failed, wait=ready, tell=self._tell, why=why, guard=self._guard
         )
         progress.rolled_back_to = done.release
 

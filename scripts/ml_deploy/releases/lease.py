@@ -85,13 +85,15 @@ class Lock:
 
         Raises Conflict when another deployment still holds it then.
         """
+        thread = threading.Thread(target=self._keep, name="ml-deploy-lease", daemon=True)
         try:
             self.acquire(wait=wait)
-            thread = threading.Thread(target=self._keep, name="ml-deploy-lease", daemon=True)
             thread.start()
             yield self
         finally:
             self.release()
+            if thread.ident:
+                thread.join(2)  # a renewal that is under way
 
     def acquire(self, *, wait: float) -> None:
         """Take the lock, without renewing it. Raises Conflict after `wait` seconds."""

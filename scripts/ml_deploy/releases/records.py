@@ -237,7 +237,7 @@ class Records:
     ) -> Release:
         """Keep what was live at the first meeting as revision 0 (see `adoption.first_meeting`).
 
-        healthy: whether its workloads were ready; then it counts as good, for it has been serving.
+        healthy: whether its workloads had ready pods; then it counts as good, for it has been serving.
         """
         release = self.begin(objects, strategy="adopted", images=images, state=SUPERSEDED, revision=0)
         text = "served before ml-deploy met it" if healthy else "was not ready when ml-deploy met it"

@@ -18,8 +18,10 @@ from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.ownership import Applier, Tell
 from ml_deploy.releases.records import (
     APP,
+    DEPLOYING,
     FAILED,
     ROLLED_BACK,
+    SUPERSEDED,
     Records,
     Release,
     disqualified,
@@ -65,6 +67,20 @@ def choose(history: Sequence[Release], current: Release) -> Release:
     raise nothing(history, current)
 
 
+def named(history: Sequence[Release], revision: int) -> Release:
+    """The revision that was asked for by number. Raises NoRelease, listing what there is."""
+    for release in history:
+        if release.revision == revision and (release.activated or release.state != DEPLOYING):
+            return release
+    rows = "\n".join(f"- {release.row()}" for release in history)
+    known = ", ".join(str(release.revision) for release in history)
+    raise NoRelease(
+        f"There is no revision {revision} to restore.",
+        hint=f"Recorded revisions: {known or 'none'}. Older ones were dropped by `history-limit`.",
+        details=rows,
+    )
+
+
 def nothing(history: Sequence[Release], current: Release) -> NoRelease:
     """The error for a current release without a good one before it."""
     rows = [f"- r{r.revision}: {disqualified(r, before=current.revision)}" for r in history]
@@ -78,11 +94,11 @@ def nothing(history: Sequence[Release], current: Release) -> NoRelease:
 
 def restore(
     cluster: Cluster, records: Records, target: Release, current: Release | None, *, wait: WaitAll, tell: Tell,
-    by: str, why: str = "", guard: Callable[[], None] = lambda: None, adopt: bool = False,
+    why: str = "", guard: Callable[[], None] = lambda: None, adopt: bool = False,
 ) -> Restored:  # fmt: skip
     """Bring `target` back and undo `current`. Call with the lock held; run again, it finishes what was begun.
 
-    wait: waits for the rollout, with a deadline of its own. by: which command does it, for the record.
+    wait: waits for the rollout, with a deadline of its own.
     Raises RolloutFailed when the old release does not get ready, Conflict, or NoRelease when its record is incomplete.
     """
     target = records.load(target)
@@ -94,14 +110,20 @@ def restore(
     try:
         wait(applied)
     except Exception:
-        records.update(target, verdict=None, why=f"a rollback to it did not get ready ({why})"[:500])
+        records.update(target, why="a rollback to it did not get ready")
         raise
     removed, left = _remove_extra(cluster, target, undone, tell=tell, guard=guard) if undone else ((), ())
     if undone:
-        verdict = records.verdict(by, False, why or f"rolled back to revision {target.revision}")
-        undone = records.mark(undone, ROLLED_BACK, verdict)
+        undone = records.mark(undone, _undone_state(target, undone))
     target = records.reinstate(target)
     return Restored(target, undone, tuple(removed), (*kept, *left))
+
+
+def _undone_state(target: Release, undone: Release) -> str:
+    """Going back condemns what is left behind; going forward again (a rollback of a rollback) does not."""
+    if target.revision < undone.revision:
+        return ROLLED_BACK
+    return undone.state if undone.state == FAILED else SUPERSEDED
 
 
 def take_out_of_traffic(
