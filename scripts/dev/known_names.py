@@ -163,12 +163,12 @@ def _names() -> Iterator[tuple[str, str, str]]:
     for level, table in (("call", CALLS), ("value", PRIVATE), ("new", BY_HAND)):
         for module, names in table.items():
             yield from ((level, module, name) for name in names)
-    for module in (one for scope in SCOPES for one in _modules(scope)):
-        for thing in list(vars(module).values()):
-            if isinstance(thing, type) and thing.__module__ == module.__name__:
-                yield from _class(module, thing)
-            elif _is_helper(module, thing):
-                yield "call", module.__name__, thing.__name__
+    for place in (one for scope in SCOPES for one in _modules(scope)):
+        for thing in list(vars(place).values()):
+            if isinstance(thing, type) and thing.__module__ == place.__name__:
+                yield from _class(place, thing)
+            elif _is_helper(place, thing):
+                yield "call", place.__name__, thing.__name__
     for name in FUNCTIONS:
         yield from _functions(name)
 
@@ -241,7 +241,7 @@ def _pickled(thing: object) -> tuple[str, str] | None:
     places = [argument for name, argument in codes if name == "GLOBAL"]
     if len(places) != 1 or any(name in ("REDUCE", "NEWOBJ", "BUILD") for name, _ in codes):
         return None
-    module, name = places[0].split(" ")
+    module, name = str(places[0]).split(" ")
     return None if "." in name else (module, name)
 
 

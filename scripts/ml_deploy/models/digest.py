@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ml_deploy.errors import InputError
@@ -50,6 +51,37 @@ def file_digest(path: str | Path) -> str:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
     return digest.hexdigest()
+
+
+class Hashing:
+    """The model's digest made in a thread while something else reads the same files, from the same page cache."""
+
+    def __init__(self, files: Iterable[str | Path]) -> None:
+        self._files = [str(file) for file in files]
+        self._before = [_state(file) for file in self._files]
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Hashing:
+        self._future = self._pool.submit(lambda: {file: file_digest(file) for file in self._files})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def result(self) -> str:
+        """The digest. Raises InputError when a file changed meanwhile: then nobody knows what was inspected."""
+        digest = combine(self._future.result())
+        for file, before in zip(self._files, self._before, strict=True):
+            if _state(file) != before:
+                raise InputError(
+                    f"{file} changed while it was read.", hint="Run this step when nothing writes the model."
+                )
+        return digest
+
+
+def _state(file: str) -> tuple[int, int, int]:
+    known = Path(file).stat()
+    return known.st_size, known.st_mtime_ns, known.st_ino
 
 
 def combine(digests: dict[str, str]) -> str:

@@ -1,0 +1,36 @@
+"""Gates beside safety: formats that are accepted, and size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ml_deploy.models.findings import Finding, Verdict
+from ml_deploy.models.inspection import Inspection
+
+
+def forbidden_format(inspection: Inspection, accepted: Sequence[str]) -> Inspection:
+    """With a finding when the format, or the compression around it, is not among the accepted ones."""
+    name = inspection.anatomy.format
+    if not accepted or name in accepted:
+        return inspection
+    finding = Finding(
+        verdict=Verdict.DENY, rule="format-not-accepted", construct=name, file=inspection.file,
+        message=f"The file's format is {name}; accepted are {', '.join(accepted)}.",
+        advice="Save the model in an accepted format, or change the input `formats`.",
+    )  # fmt: skip
+    return replace(inspection, findings=(*inspection.findings, finding))
+
+
+def too_large(inspections: list[Inspection], limit: int | None) -> list[Inspection]:
+    """With a finding at the largest file when all together have more than `limit` bytes."""
+    total = sum(one.size for one in inspections)
+    if limit is None or total <= limit:
+        return inspections
+    largest = max(inspections, key=lambda one: one.size)
+    finding = Finding(
+        verdict=Verdict.DENY, rule="too-large", construct=f"{total} bytes", file=largest.file,
+        message=f"The model has {total:,} bytes, more than the {limit:,} that `max-model-size` allows.",
+        advice="Make the model smaller (compress it, prune it, store 32-bit numbers), or raise `max-model-size`.",
+    )  # fmt: skip
+    return [replace(one, findings=(*one.findings, finding)) if one is largest else one for one in inspections]
