@@ -348,7 +348,7 @@ async def main(args: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         signer = registry.Signer(authority, login_server, state)
         address = await stack.enter_async_context(
-            registry.distribution(state, serving.free_port(), signer, f"https://{login_server}/oauth2/token")
+            registry.distribution(state, serving.free_port(), signer.auth(f"https://{login_server}/oauth2/token"))
         )
         backend = await stack.enter_async_context(faults.Backend.of_url(address))
         front = registry.Front(signer, lambda token: entra.read(token, ACR_AUDIENCE, f"{base}/"), settings)

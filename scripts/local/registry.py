@@ -3,7 +3,7 @@
 The registry is Debian's `docker-registry` with token authentication; the front adds TLS,
 `/oauth2/exchange`, `/oauth2/token` and faults, and passes everything else on.
 
-    python scripts/local/registry.py --state DIR [--port N]     a plain registry: no TLS, no sign-in
+    python scripts/local/registry.py --state DIR [--port N]     a plain registry, without TLS
     python scripts/local/azure.py ...                           with the front, see there
 """
 
@@ -90,6 +90,11 @@ class Signer:
         self.roots.write_bytes(authority.ca.read_bytes())
         self._key, self._certificate = authority.signer("registry-token-signer.localhost")
 
+    def auth(self, realm: str) -> dict[str, Any]:
+        """The registry's setting for tokens of ours."""
+        told = {"realm": realm, "service": self.service, "issuer": ISSUER, "rootcertbundle": str(self.roots)}
+        return {"token": told}
+
     def sign(self, seconds: float, **claims: Any) -> str:
         """A token for this registry that lives for `seconds`."""
         now = int(time.time())
@@ -105,8 +110,11 @@ class Signer:
 
 
 @asynccontextmanager
-async def distribution(state: Path, port: int, signer: Signer | None, realm: str = "") -> AsyncIterator[str]:
-    """Run the registry on a loopback port; yields its address. Images stay in the state folder."""
+async def distribution(state: Path, port: int, auth: Mapping[str, Any]) -> AsyncIterator[str]:
+    """Run the registry on a loopback port; yields its address. Images stay in the state folder.
+
+    auth: the registry's own setting, empty for no sign-in.
+    """
     folder = state / "registry"
     (folder / "data").mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {
@@ -119,9 +127,8 @@ async def distribution(state: Path, port: int, signer: Signer | None, realm: str
         },
         "http": {"addr": f"127.0.0.1:{port}", "relativeurls": True, "secret": "local"},
     }
-    if signer is not None:
-        config["auth"] = {"token": {"realm": realm, "service": signer.service, "issuer": ISSUER,
-                                    "rootcertbundle": str(signer.roots)}}  # fmt: skip
+    if auth:
+        config["auth"] = dict(auth)
     (folder / "config.yml").write_text(yaml.safe_dump(config))
     with open(folder / "log", "ab") as log:
         process = await asyncio.create_subprocess_exec(
@@ -246,7 +253,8 @@ async def main(args: argparse.Namespace) -> None:
     state = Path(args.state).resolve()
     state.mkdir(parents=True, exist_ok=True)
     port = args.port or serving.free_port()
-    async with distribution(state, port, None):
+    auth = {"htpasswd": {"realm": "local", "path": args.htpasswd}} if args.htpasswd else {}
+    async with distribution(state, port, auth):
         await serving.ready(state / "registry.json", {"registry": f"localhost:{port}"})
 
 
@@ -254,4 +262,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", required=True, help="folder for images and registry.json")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--htpasswd", default="", help="a file with users; default: no sign-in")
     asyncio.run(main(parser.parse_args()))

@@ -139,3 +139,14 @@ def clean_environment(folder: Path) -> dict[str, str]:
     home.mkdir(exist_ok=True)
     temp.mkdir(exist_ok=True)
     return kept | {"HOME": str(home), "RUNNER_TEMP": str(temp)}
+
+
+@pytest.fixture(scope="session")
+def basic_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real registry with Basic authentication: somebody, registry-password."""
+    hashed = "somebody:$2b$05$abcdefghijklmnopqrstuux7DVfxfgfXTmp/9Tsk6HzX2QQGjxePG\n"
+    folder = tmp_path_factory.mktemp("basic")
+    (folder / "htpasswd").write_text(hashed)
+    server = start_local("registry.py", "registry.json", folder, "--htpasswd", str(folder / "htpasswd"))
+    yield str(server.told["registry"])
+    server.stop()

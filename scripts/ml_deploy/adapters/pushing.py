@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -73,4 +74,8 @@ def _client(seconds: float) -> Any:
     from docker import APIClient
     from docker.utils import kwargs_from_env
 
-    return APIClient(**kwargs_from_env(), version="auto", timeout=max(1, round(seconds)))
+    from ml_deploy.adapters import builder
+
+    host = os.environ.get("DOCKER_HOST") or builder.context_host()
+    env = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
+    return APIClient(**kwargs_from_env(environment=env), version="auto", timeout=max(1, round(seconds)))

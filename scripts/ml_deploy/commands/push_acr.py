@@ -183,7 +183,8 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
 
 def resolve(inputs: Inputs, adapters: Adapters) -> Target:
     """Registry, repository and tags, from the inputs and the image's own name. Raises InputError."""
-    named = None if inputs.image.startswith("sha256:") else reference.parse(inputs.image)
+    is_id = re.fullmatch(r"(sha256:)?[0-9a-f]{64}|sha256:[0-9a-f]{6,}", inputs.image)
+    named = None if is_id else reference.parse(inputs.image)
     registry = inputs.registry or (named.registry if named and named.registry != reference.DOCKER_HUB else "")
     if not registry:
         raise InputError(

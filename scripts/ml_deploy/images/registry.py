@@ -144,6 +144,7 @@ class Progress:
         self._every = every
         self._next = now + every
         self._done: dict[str, bool] = {}
+        self._retrying: set[str] = set()
         self._bytes: dict[str, tuple[int, int]] = {}
 
     def line(self, event: PushEvent, now: float) -> str:
@@ -152,7 +153,11 @@ class Progress:
         self.error = str(event.get("error", "")) or self.error
         status, layer = str(event.get("status", "")), str(event.get("id", ""))
         if status.startswith("Retrying in"):
+            if layer in self._retrying:  # it counts down, second by second
+                return ""
+            self._retrying.add(layer)
             return f"layer {layer}: the engine tries again in {status.removeprefix('Retrying in ')}"
+        self._retrying.discard(layer)
         if layer and event.get("progressDetail") is not None:
             self._layer(layer, status, event["progressDetail"])
         if now < self._next or not self._done:
