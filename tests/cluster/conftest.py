@@ -18,6 +18,7 @@ from ml_deploy.releases.cluster import ClusterAccess, Ref
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", default="", help="run the cluster tier against this Kubernetes")
+    parser.addoption("--every-write", action="store_true", help="kill runs at each of their writes, not at a few")
 
 
 @pytest.fixture(scope="session")

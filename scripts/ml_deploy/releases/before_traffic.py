@@ -81,7 +81,7 @@ def ask_before_traffic(
     remove_leftovers(cluster, app, pod["metadata"]["namespace"])
     tell(f"before traffic: starting one pod of the new version beside the old one ({pod['metadata']['name']})")
     try:
-        started = cluster.create(pod).object
+        started = _start(cluster, pod, clock, until)
         wait(started, until - clock.monotonic())
         report = judge(cases, first_patiently(asker(cluster, pod, target.port), clock, until))
     finally:
@@ -180,6 +180,17 @@ def first_patiently(ask: http.Ask, clock: Clock, until: float) -> http.Ask:
 def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str]) -> bool:
     """Whether a Service's selector matches labels; an empty one matches nothing."""
     return bool(selector) and all(labels.get(name) == value for name, value in (selector or {}).items())
+
+
+def _start(cluster: Cluster, pod: Object, clock: Clock, until: float) -> Object:
+    """Create the pod; one of the same name that is on its way out is waited for."""
+    while True:
+        try:
+            return cluster.create(pod).object
+        except ApiError as error:
+            if error.code != 409 or clock.monotonic() + _PAUSE > until:
+                raise
+        clock.sleep(_PAUSE)
 
 
 def _remove(cluster: Cluster, pod: Object) -> None:
