@@ -251,7 +251,7 @@ def test_hostile_answers_issue_no_workflow_commands(tmp_path: Path) -> None:
     ("inputs", "sentences"),
     [
         ({}, ["`url` is missing"]),
-        ({"url": "http://x", "service": "s"}, ["`url` and `service` name two endpoints", "`port` is missing"]),
+        ({"url": "http://x", "service": "s"}, ["`url` and `service` name two endpoints"]),
         ({"service": "s", "port": "80", "max_p95": "1s", "rate": "5", "ca": "x"}, ["`rate`, `max-p95` cannot be judged through `service`", "`ca` is for `url`"]),
         ({"service": "s", "port": "80", "headers": "authorization: Bearer x"}, ["the API server does not pass on"]),
         ({"url": "http://x", "ca": "x", "url_path": "predict"}, ["`ca` is for https", "`url-path` must start with /"]),

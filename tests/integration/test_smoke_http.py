@@ -90,6 +90,10 @@ def test_refused() -> None:
     assert "Nothing listens there" in error.hint
 
 
+def test_a_name_inside_a_cluster() -> None:
+    assert "`service` and `port`" in down("http://web.ml.svc.cluster.local:80").hint
+
+
 def test_a_name_that_does_not_exist() -> None:
     error = down("http://no-such-name.invalid")
     assert "the name no-such-name.invalid cannot be resolved" in error.message

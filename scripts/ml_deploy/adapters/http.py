@@ -140,10 +140,7 @@ def explain(error: BaseException, seconds: float) -> tuple[str, str]:
     if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
         return f"the proxy of this machine does not lead there ({cut(str(error))})", "Check HTTPS_PROXY and NO_PROXY."
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} cannot be resolved", (
-            "Check the spelling. A DNS record that was just made may need some minutes; a private one exists only "
-            "inside its network, where a self-hosted runner would have to be."
-        )
+        return f"the name {error.host} cannot be resolved", _INSIDE if ".svc" in error.host else _NO_NAME
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError)):
         return _explain_tls(error)
     if isinstance(error, asyncio.TimeoutError):
@@ -159,6 +156,16 @@ def explain(error: BaseException, seconds: float) -> tuple[str, str]:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer", "Look at the log of the pod: it may have crashed."
     raise error
+
+
+_NO_NAME = (
+    "Check the spelling. A DNS record that was just made may need some minutes; a private one exists only "
+    "inside its network, where a self-hosted runner would have to be."
+)
+_INSIDE = (
+    "This name exists only inside the cluster. Give `service` and `port` to ask through the API server, or, for limits "
+    "and load, an address that this runner reaches: a Service of type LoadBalancer, an ingress."
+)
 
 
 def _explain_tls(error: BaseException) -> tuple[str, str]:

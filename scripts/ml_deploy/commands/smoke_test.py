@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ml_deploy.checks import chart, limits
 from ml_deploy.checks.cases import escape_cell, load
 from ml_deploy.checks.compare import cut
 from ml_deploy.checks.http import Ask, Endpoint, Request
 from ml_deploy.checks.load import Plan
+from ml_deploy.checks.ready import GRACE
 from ml_deploy.checks.smoke import Demands, Seen, smoke
 from ml_deploy.checks.statistics import SHARES, needed
 from ml_deploy.checks.through import through_cluster
@@ -44,7 +48,7 @@ class _Checks(EndpointInputs):
         "Name of a Service inside the cluster, instead of `url`: it is asked through the API server, "
         "which shows answers and not latency."
     )
-    port: str = text("Port of the `service`: its number or name.")
+    port: str = text("Port of the `service`: its number or name.", default="8000")
     cases: str = text("File of golden predictions (JSONL): requests with the answers that they must get.")
     ready_timeout: float = fields.duration("How long to wait until the endpoint serves.", default="2m")
     rate: float | None = number("Requests a second under load. Default: 10, when there is a limit to judge.")
@@ -92,8 +96,6 @@ class Inputs(ClusterInputs, _Checks):
 def _service_contradictions(given: Mapping[str, str]) -> Iterator[str]:
     if "url" in given:
         yield "`url` and `service` name two endpoints: give one of them"
-    if "port" not in given:
-        yield "`port` is missing: `service` needs it"
     load = [f"`{name}`" for name in _LOAD if name in given]
     if load:
         yield (
@@ -161,10 +163,11 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Test the endpoint. Raises EndpointDown, WrongAnswers, TooSlow, TimedOut, or what the cluster's adapter raises."""
     demands = _demands(inputs)
     headers = inputs.parsed_headers(adapters)
-    cluster = adapters.cluster(inputs.access()) if inputs.service or inputs.revision is not None else None
+    inside = _inside(inputs)
+    cluster = adapters.cluster(inputs.access()) if inside or inputs.revision is not None else None
     release = _Release(inputs, adapters, cluster) if cluster and inputs.revision is not None else None
-    if cluster and inputs.service:
-        ask, endpoint = _inside(inputs, cluster, headers), None
+    if cluster and inside:
+        ask, endpoint = _ask_inside(inside, inputs, cluster, headers), None
     else:
         endpoint = adapters.endpoint(inputs.endpoint_access(adapters))
         ask = endpoint.ask
@@ -179,7 +182,7 @@ def _tested(
     inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, endpoint: Endpoint | None, release: _Release | None
 ) -> Result:
     seen, target = Seen(), inputs.url or f"service {inputs.service}:{inputs.port}"
-    adapters.console.line(f"Smoke test of {target}")
+    adapters.console.line(f"Smoke test of {target}{'' if endpoint else ', through the API server'}")
     if not demands.cases:
         adapters.console.notice(_NO_CASES if demands.plan else _NOTHING)
     try:
@@ -230,22 +233,51 @@ class _Release:
         self._console.line(f"Recorded: revision {release.revision} of {release.app} is {release.state}.")
 
 
-def _inside(inputs: Inputs, cluster: Cluster, headers: Mapping[str, str]) -> Ask:
-    namespace = inputs.namespace or cluster.namespace
-    service = cluster.get(Ref("v1", "Service", namespace, inputs.service))
+class _Inside(NamedTuple):
+    """A Service inside the cluster."""
+
+    namespace: str
+    service: str
+    port: str
+    base: str
+
+
+_NAME_INSIDE = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.cluster\.local)?")
+
+
+def _inside(inputs: Inputs) -> _Inside | None:
+    """The Service to ask through the API server; None when the endpoint is asked by its address.
+
+    The address of a Service without one outside is its name inside the cluster (deploy-aks gives it as `endpoint`).
+    It is asked through the API server too, where that suffices: no load is wanted, and the cluster is named.
+    """
+    if inputs.service:
+        return _Inside(inputs.namespace, inputs.service, inputs.port, "")
+    parts = urlsplit(inputs.url)
+    name = _NAME_INSIDE.fullmatch(parts.hostname or "")
+    if name and not inputs.loaded and (inputs.kubeconfig or inputs.cluster_name):
+        return _Inside(name[2], name[1], str(parts.port or 80), parts.path)
+    return None
+
+
+def _ask_inside(inside: _Inside, inputs: Inputs, cluster: Cluster, headers: Mapping[str, str]) -> Ask:
+    namespace = inside.namespace or cluster.namespace
+    service = cluster.get(Ref("v1", "Service", namespace, inside.service))
     if service is None:
         raise InputError(
-            f"There is no Service {inputs.service} in namespace {namespace}.", hint="Check `service` and `namespace`."
+            f"There is no Service {inside.service} in namespace {namespace}.", hint="Check `service` and `namespace`."
         )
-    ports = [p for p in service.get("spec", {}).get("ports", []) if inputs.port in (str(p.get("port")), p.get("name"))]
-    if not ports:
-        listed = ", ".join(f"{p.get('port')} {p.get('name', '')}".strip() for p in service["spec"].get("ports", []))
+    ports = service.get("spec", {}).get("ports", [])
+    if not any(inside.port in (str(port.get("port")), port.get("name")) for port in ports):
+        listed = ", ".join(f"{port.get('port')} {port.get('name', '')}".strip() for port in ports)
         raise InputError(
-            f"Service {inputs.service} in namespace {namespace} has no port {inputs.port} (it has: {listed or 'none'}).",
+            f"Service {inside.service} in namespace {namespace} has no port {inside.port} (it has: {listed or 'none'}).",
             hint="Change `port`.",
         )
-    target = f"services/{inputs.service}:{inputs.port}"
-    return through_cluster(cluster, namespace, target, headers=headers, seconds=inputs.request_timeout)
+    target = f"services/{inside.service}:{inside.port}"
+    return through_cluster(
+        cluster, namespace, target, base=inside.base, headers=headers, seconds=inputs.request_timeout
+    )
 
 
 def _demands(inputs: Inputs) -> Demands:
@@ -258,7 +290,8 @@ def _demands(inputs: Inputs) -> Demands:
         limits=limits.Limits(
             inputs.max_p50, inputs.max_p95, inputs.max_p99, inputs.max_error_rate or 0.0, inputs.min_throughput
         ),
-        ready_seconds=inputs.ready_timeout,
+        # a name that only the cluster knows will not be known here later either
+        ready_seconds=min(inputs.ready_timeout, GRACE) if _NAME_INSIDE.search(inputs.url) else inputs.ready_timeout,
         seconds=inputs.timeout,
     )
 
