@@ -62,7 +62,7 @@ class Rule:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Rule:
-        """A rule from JSON. Raises ValueError or TypeError on what it does not know."""
+        """A rule from JSON. Raises ValueError, TypeError or re.error on what it does not know."""
         rule = cls(**{key.replace("-", "_"): value for key, value in told.items()})
         if rule.fault not in KINDS:
             raise ValueError(f"fault must be one of {', '.join(KINDS)}")
@@ -110,7 +110,7 @@ class Faults:
         try:
             told = await request.json()
             self.rules += [Rule.read(one) for one in (told if isinstance(told, list) else [told])]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, re.error) as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         return await self._list(request)
 
