@@ -4,57 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import signal
 import ssl
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from tests.integration.endpoints import Reply, Seen, free_port, served
-
-MAIN = Path(__file__).resolve().parents[2] / "scripts" / "main.py"
-
-
-@dataclass
-class Step:
-    """What a step left behind."""
-
-    code: int
-    log: str
-    outputs: dict[str, str]
-    summary: str
-
-    @property
-    def report(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(Path(self.outputs["report"]).read_text())
-        return found
-
-
-def environment(tmp_path: Path, inputs: dict[str, Any]) -> dict[str, str]:
-    env = {
-        "PATH": os.environ["PATH"], "GITHUB_ACTIONS": "true", "RUNNER_TEMP": str(tmp_path),
-        "GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
-    }  # fmt: skip
-    return env | {"ML_DEPLOY_" + name.upper(): str(value) for name, value in inputs.items()}
-
-
-def step(tmp_path: Path, command: str, **inputs: Any) -> Step:
-    done = subprocess.run(
-        [sys.executable, "-E", "-s", "-u", "-X", "utf8", str(MAIN), command], cwd=tmp_path, text=True,
-        env=environment(tmp_path, inputs), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stdout, done.stdout
-    written = (tmp_path / "output").read_text() if (tmp_path / "output").exists() else ""
-    outputs = {name: value for name, _, value in re.findall(r"(?sm)^([a-z0-9-]+)<<(\S+)\n(.*?)\n\2$", written)}
-    summary = tmp_path / "summary"
-    return Step(done.returncode, done.stdout, outputs, summary.read_text() if summary.exists() else "")
+from tests.steps import MAIN, environment, step
 
 
 def cases(tmp_path: Path, *lines: dict[str, Any]) -> str:
