@@ -21,6 +21,7 @@ Config = dict[str, Any]
 #: Gives a bearer token; True asks for a fresh one.
 TokenSource = Callable[[bool], str]
 
+_LONGEST_PATH = 500
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -59,8 +60,13 @@ def find(kubeconfig: str, env: Mapping[str, str]) -> tuple[Config, Path]:
 
     Raises InputError when it cannot be read.
     """
-    if "\n" in kubeconfig.strip() or kubeconfig.lstrip().startswith("{"):
+    if "clusters" in kubeconfig or "\n" in kubeconfig.strip() or kubeconfig.lstrip().startswith("{"):
         return _parse(kubeconfig, "the input `kubeconfig`"), Path()
+    if len(kubeconfig) > _LONGEST_PATH:
+        raise InputError(
+            "The input `kubeconfig` is neither a path nor the text of a kubeconfig.",
+            hint="If it is a kubeconfig in base64, decode it first, or store it as plain text.",
+        )
     if kubeconfig:
         path = Path(kubeconfig).expanduser()
         return _parse(_text(path), str(path)), path.parent
@@ -165,7 +171,7 @@ def _material(holder: Config, key: str, folder: Path) -> str:
     """PEM text from `KEY-data` (base64) or from the file `KEY`."""
     if holder.get(f"{key}-data"):
         try:
-            return base64.b64decode(holder[f"{key}-data"]).decode()
+            return base64.b64decode(holder[f"{key}-data"], validate=True).decode()
         except ValueError as error:
             raise InputError(f"The kubeconfig's {key}-data is not base64.") from error
     return _text(folder / holder[key]) if holder.get(key) else ""

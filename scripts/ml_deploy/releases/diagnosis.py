@@ -125,12 +125,12 @@ def _image(where: str, pod: str, reason: str, said: str, image: str) -> Finding:
         return Finding("image", where, f"the registry refuses the nodes the image {image}: {_pull(said)}",
                        f"Give the cluster the right to pull: az aks update --attach-acr {registry.partition('.')[0]} (or "
                        "imagePullSecrets for a registry outside Azure). A fresh grant takes some minutes.", pod=pod)  # fmt: skip
-    if any(word in low for word in ("not found", "manifest unknown", "name unknown", "does not exist")):
-        return Finding("image", where, f"the image {image} does not exist: {_pull(said)}",
-                       "Check repository, tag and digest: was it pushed, and to this registry?", 0.0, pod=pod)  # fmt: skip
     if "no match for platform" in low or "exec format" in low:
         return Finding("image", where, f"the image {image} is not for the node's architecture: {_pull(said)}",
                        "Build it for the nodes' platform (docker buildx build --platform linux/amd64).", 0.0, pod=pod)  # fmt: skip
+    if any(word in low for word in ("not found", "manifest unknown", "name unknown", "does not exist")):
+        return Finding("image", where, f"the image {image} does not exist: {_pull(said)}",
+                       "Check repository, tag and digest: was it pushed, and to this registry?", 0.0, pod=pod)  # fmt: skip
     cause = f"the image {image} cannot be pulled" + (f": {_pull(said)}" if said else f" ({reason}).")
     return Finding(
         "image", where, cause, "Check that the nodes reach the registry (name, network, certificate).", pod=pod

@@ -47,7 +47,8 @@ def waited_for(obj: Object) -> bool:
     kind, api_version = obj.get("kind", ""), str(obj.get("apiVersion", ""))
     if kind == "Service":
         return (obj.get("spec") or {}).get("type") == "LoadBalancer"
-    return kind in _JUDGES or "." in api_version.partition("/")[0].removesuffix(".k8s.io")
+    group = api_version.rpartition("/")[0]
+    return kind in _JUDGES or ("." in group and not group.endswith(".k8s.io"))  # else a custom resource
 
 
 def condition(obj: Object, kind: str) -> dict[str, Any]:

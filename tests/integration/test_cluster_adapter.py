@@ -1,0 +1,429 @@
+"""The cluster adapter against an API server that misbehaves on demand."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_deploy.adapters.cluster import ApiServer, connect
+from ml_deploy.errors import AuthFailed, Forbidden, InputError, Unreachable
+from ml_deploy.releases.cluster import ApiError, ClusterAccess, Object, Ref
+
+NAME = Ref("v1", "ConfigMap", "ml", "c")
+KINDS = {"resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True},
+                       {"name": "pods", "kind": "Pod", "namespaced": True}]}  # fmt: skip
+
+
+def config(version: str = "1", **data: str) -> Object:
+    meta = {"name": "c", "namespace": "ml", "uid": "u1", "resourceVersion": version}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+def status(code: int, reason: str = "", message: str = "no") -> dict[str, Any]:
+    return {
+        "code": code,
+        "body": {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message},
+    }
+
+
+@dataclass
+class Server:
+    """Answers discovery by itself and all else from `answers`, in order.
+
+    An answer: a dictionary with `code`, `body`, `headers`, `lines` (a watch), `cut` (close without an answer, or after
+    the lines without the last chunk), `after` (seconds to wait first).
+    """
+
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    port: int = 0
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path == "/api/v1":
+                self.reply({"code": 200, "body": KINDS})
+                return
+            state.seen.append((self.command, self.path))
+            state.tokens.append(self.headers.get("Authorization", ""))
+            self.reply(state.answers.pop(0) if state.answers else status(500, message="nothing is left to answer"))
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815
+
+        def reply(self, answer: dict[str, Any]) -> None:
+            time.sleep(answer.get("after", 0))
+            if "lines" in answer:
+                self.stream(answer)
+            elif answer.get("cut"):
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+            else:
+                data = answer.get("raw") or json.dumps(answer["body"]).encode()
+                self.send_response(answer.get("code", 200))
+                for name, value in {"Content-Length": str(len(data)), **answer.get("headers", {})}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+        def stream(self, answer: dict[str, Any]) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for line in answer["lines"]:
+                data = json.dumps(line).encode() + b"\n"
+                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+                self.wfile.flush()
+            if answer.get("cut"):
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+            else:
+                self.wfile.write(b"0\r\n\r\n")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.port = httpd.server_address[1]
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
+    thread.start()
+    yield state
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def kubeconfig(port: int, user: str = "{token: first}") -> str:
+    return (
+        f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n"
+        f"users: [{{name: u, user: {user}}}]\n"
+        "contexts: [{name: x, context: {cluster: c, user: u, namespace: ml}}]\ncurrent-context: x\n"
+    )
+
+
+def to(text: str, context: str = "") -> ApiServer:
+    return connect(
+        ClusterAccess(kubeconfig=text, context=context), lambda: pytest.fail("no Azure here"), lambda _s: None
+    )
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[ApiServer]:
+    cluster = to(kubeconfig(server.port))
+    cluster.patience = 3.0
+    yield cluster
+    cluster.close()
+
+
+# what is asked again
+
+
+@pytest.mark.parametrize("trouble", [status(500), status(503), status(504), status(429), {"cut": True}])
+def test_temporary_trouble_is_ridden_out(server: Server, api: ApiServer, trouble: dict[str, Any]) -> None:
+    server.answers = [trouble, trouble, {"body": config(a="1")}]
+    found = api.get(NAME)
+    assert found and found["data"] == {"a": "1"} and len(server.seen) == 3
+
+
+def test_retry_after_is_obeyed(server: Server, api: ApiServer) -> None:
+    server.answers = [{**status(429), "headers": {"Retry-After": "1"}}, {"body": config()}]
+    started = time.monotonic()
+    api.get(NAME)
+    assert 1.0 <= time.monotonic() - started < 2.0
+
+
+def test_trouble_that_lasts_is_named(server: Server, api: ApiServer) -> None:
+    api.patience = 0.5
+    server.answers = [status(503, message="etcd is away")] * 20
+    with pytest.raises(Unreachable, match=r"keeps answering 503.*etcd is away"):
+        api.get(NAME)
+
+
+@pytest.mark.parametrize("code", [400, 403, 404, 409, 422])
+def test_refusals_are_not_asked_again(server: Server, api: ApiServer, code: int) -> None:
+    server.answers = [status(code, "X", "because")]
+    with pytest.raises(ApiError, match="because") as caught:
+        api.patch(NAME, {"data": {}})
+    assert (caught.value.code, caught.value.reason, len(server.seen)) == (code, "X", 1)
+
+
+def test_an_object_that_does_not_fit_its_schema_is_no_trouble_of_the_server(server: Server, api: ApiServer) -> None:
+    server.answers = [status(500, message="failed to create typed patch object: .dat: field not declared in schema")]
+    with pytest.raises(ApiError) as caught:
+        api.apply(config())
+    assert caught.value.code == 422 and len(server.seen) == 1
+
+
+def test_a_missing_right_is_named_with_the_rule_that_grants_it(server: Server, api: ApiServer) -> None:
+    said = 'configmaps "c" is forbidden: User "bob" cannot patch resource "configmaps" in API group "" in the namespace "ml"'
+    server.answers = [status(403, "Forbidden", said)]
+    with pytest.raises(Forbidden) as caught:
+        api.apply(config())
+    assert '"bob" may not patch configmaps in namespace ml' in caught.value.message
+    assert 'apiGroups: [""], resources: [configmaps], verbs: [patch]' in caught.value.hint
+
+
+def test_a_quota_is_no_missing_right(server: Server, api: ApiServer) -> None:
+    server.answers = [status(403, "Forbidden", 'pods "x" is forbidden: exceeded quota: q')]
+    with pytest.raises(ApiError, match="exceeded quota"):
+        api.create(config())
+
+
+def test_what_is_no_api_server(server: Server, api: ApiServer) -> None:
+    server.answers = [{"code": 403, "raw": b"<html>corporate proxy</html>"}]
+    with pytest.raises(Unreachable, match=r"no Kubernetes API server \(HTTP 403: <html>corporate proxy"):
+        api.get(NAME)
+
+
+def test_a_slow_answer_is_waited_for(server: Server, api: ApiServer) -> None:
+    server.answers = [{"body": config(), "after": 1.0}]
+    assert api.get(NAME) and len(server.seen) == 1
+
+
+def test_nobody_there() -> None:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        cluster = to(kubeconfig(one.getsockname()[1]))
+        cluster.patience = 0.3
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1.*does not answer \(connection refused"):
+            cluster.get(NAME)
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    cluster = to(kubeconfig(1).replace("http://127.0.0.1:1", "https://c.privatelink.westeurope.azmk8s.io.invalid"))
+    cluster.patience = 0.2
+    with pytest.raises(Unreachable, match="its name does not resolve") as caught:
+        cluster.version()
+    assert "private cluster" in caught.value.hint
+
+
+# writes whose answer was lost
+
+
+def test_a_create_whose_answer_was_lost_is_read_back(server: Server, api: ApiServer) -> None:
+    server.answers = [{"cut": True}, status(409, "AlreadyExists"), {"body": config("7", a="1")}]
+    assert api.create({**config(a="1"), "metadata": {"name": "c"}}).object["metadata"]["resourceVersion"] == "7"
+
+
+def test_a_create_that_somebody_else_won_is_a_conflict(server: Server, api: ApiServer) -> None:
+    server.answers = [{"cut": True}, status(409, "AlreadyExists"), {"body": config("7", a="theirs")}]
+    with pytest.raises(ApiError) as caught:
+        api.create(config(a="ours"))
+    assert caught.value.code == 409
+
+
+def test_a_create_that_was_there_before_is_a_conflict_at_once(server: Server, api: ApiServer) -> None:
+    server.answers = [status(409, "AlreadyExists")]
+    with pytest.raises(ApiError):
+        api.create(config())
+    assert len(server.seen) == 1
+
+
+def test_a_replace_whose_answer_was_lost_is_read_back(server: Server, api: ApiServer) -> None:
+    server.answers = [{"cut": True}, status(409, "Conflict"), {"body": config("8", a="1")}]
+    assert api.replace(config("7", a="1")).object["metadata"]["resourceVersion"] == "8"
+
+
+def test_a_delete_whose_answer_was_lost(server: Server, api: ApiServer) -> None:
+    server.answers = [{"cut": True}, status(404, "NotFound")]
+    assert api.delete(NAME) is True
+    server.answers = [status(404, "NotFound")]
+    assert api.delete(NAME) is False
+
+
+def test_warnings_of_the_server(server: Server, api: ApiServer) -> None:
+    server.answers = [{"body": config(), "headers": {"Warning": '299 - "policy/v1beta1 is \\"old\\""'}}]
+    assert api.apply(config()).warnings == ('policy/v1beta1 is "old"',)
+
+
+# tokens
+
+
+def test_a_401_with_a_static_token_stops(server: Server, api: ApiServer) -> None:
+    server.answers = [status(401)]
+    with pytest.raises(AuthFailed, match="does not accept our credentials"):
+        api.get(NAME)
+    assert server.tokens == ["Bearer first"]
+
+
+def test_a_401_is_cured_by_a_fresh_token_once(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    cluster = to(kubeconfig(server.port, f"{{tokenFile: '{file}'}}"))
+    server.answers = [{"body": config()}, status(401), {"body": config()}, status(401), status(401)]
+    cluster.get(NAME)
+    file.write_text("new\n")
+    assert cluster.get(NAME)
+    assert server.tokens[:3] == ["Bearer old", "Bearer old", "Bearer new"]
+    with pytest.raises(AuthFailed):
+        cluster.get(NAME)
+    cluster.close()
+
+
+def plugin(tmp_path: Path, body: str) -> str:
+    script = tmp_path / "plugin"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    return f"{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: '{script}', args: [a], env: [{{name: E, value: v}}]}}}}"
+
+
+def test_an_exec_plugin_gives_the_token(server: Server, tmp_path: Path) -> None:
+    body = 'echo "{\\"status\\": {\\"token\\": \\"$1-$E\\"}}"; echo "$KUBERNETES_EXEC_INFO" >&2'
+    cluster = to(kubeconfig(server.port, plugin(tmp_path, body)))
+    server.answers = [{"body": config()}]
+    cluster.get(NAME)
+    assert server.tokens == ["Bearer a-v"]
+    cluster.close()
+
+
+def test_an_exec_plugin_that_fails_says_why(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(AuthFailed, match=r"exit code 4\): please log in"):
+        to(kubeconfig(server.port, plugin(tmp_path, "echo please log in >&2; exit 4")))
+    with pytest.raises(AuthFailed, match="`kubelogin-not-there`, which is not installed here") as caught:
+        to(kubeconfig(server.port, "{exec: {command: kubelogin-not-there}}"))
+    assert "cluster-name" in caught.value.hint
+
+
+# kubeconfigs
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("/nowhere/kubeconfig", "cannot be read: No such file"),
+        ("clusters: [\n", "is not YAML, line"),
+        ("Y2x1c3Rlcn" * 100, "neither a path nor the text"),
+        ("a: b\nc: d\n", "it has no `clusters`"),
+        ("clusters: []\ncontexts: []\n", "has no current context"),
+        (kubeconfig(1).replace("cluster: c,", "cluster: other,"), "names cluster 'other'"),
+        (kubeconfig(1).replace("http://", "ftp://"), "has no server address"),
+        (kubeconfig(1, "{client-certificate: nowhere.pem}"), "cannot be read"),
+        (kubeconfig(1, "{client-certificate-data: '%%%'}"), "is not base64"),
+    ],
+)
+def test_kubeconfigs_that_cannot_be_used(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        to(text)
+    assert message in caught.value.message
+
+
+def test_a_context_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(InputError, match="no context 'y'") as caught:
+        to(kubeconfig(1), context="y")
+    assert "x" in caught.value.hint
+
+
+# watches
+
+
+def event(kind: str, version: str, **data: str) -> dict[str, Any]:
+    return {"type": kind, "object": config(version, **data)}
+
+
+def listed(version: str, *items: Object) -> dict[str, Any]:
+    return {"body": {"kind": "ConfigMapList", "metadata": {"resourceVersion": version}, "items": list(items)}}
+
+
+def follow(api: ApiServer, count: int, seconds: float = 5.0) -> list[tuple[str, str]]:
+    found = []
+    for one in api.watch("v1", "ConfigMap", "ml", seconds=seconds):
+        if one is not None:
+            found.append((one.type, str(one.object["metadata"]["resourceVersion"])))
+        if len(found) == count:
+            break
+    return found
+
+
+def versions(server: Server) -> list[str]:
+    watches = [path for _, path in server.seen if "watch=true" in path]
+    return [path.partition("resourceVersion=")[2].partition("&")[0] for path in watches]
+
+
+def test_a_cut_watch_goes_on_from_the_last_version(server: Server, api: ApiServer) -> None:
+    server.answers = [listed("1", config("1")), {"lines": [event("MODIFIED", "2")], "cut": True},
+                      {"lines": [{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "5"}}}]},
+                      {"cut": True}, {"lines": [event("MODIFIED", "6")]}]  # fmt: skip
+    assert follow(api, 3) == [("ADDED", "1"), ("MODIFIED", "2"), ("MODIFIED", "6")]
+    assert versions(server) == ["1", "2", "5", "5"]
+
+
+@pytest.mark.parametrize("in_stream", [True, False])
+def test_after_410_it_lists_again_and_misses_nothing(server: Server, api: ApiServer, in_stream: bool) -> None:
+    gone = (
+        {"lines": [{"type": "ERROR", "object": status(410, "Expired")["body"]}]}
+        if in_stream
+        else status(410, "Expired")
+    )
+    other = config("4")
+    other["metadata"] = {**other["metadata"], "uid": "u2"}
+    server.answers = [listed("1", config("1")), gone, listed("9", config("8")), {"lines": [event("DELETED", "10")]},
+                      gone, listed("12", other)]  # fmt: skip
+    assert follow(api, 4) == [("ADDED", "1"), ("MODIFIED", "8"), ("DELETED", "10"), ("ADDED", "4")]
+
+
+def test_what_went_while_it_did_not_look_is_told(server: Server, api: ApiServer) -> None:
+    server.answers = [listed("1", config("1")), status(410, "Expired"), listed("9")]
+    assert follow(api, 2) == [("ADDED", "1"), ("DELETED", "1")]
+
+
+def test_a_quiet_watch_yields_none_each_second_and_ends_in_time(server: Server, api: ApiServer) -> None:
+    server.answers = [listed("1"), {"lines": [], "after": 2.3}]
+    started = time.monotonic()
+    found = list(api.watch("v1", "ConfigMap", "ml", seconds=2.2))
+    assert found == [None] * 3 and 2.1 < time.monotonic() - started < 3.0
+
+
+def test_a_watch_that_is_forbidden_raises(server: Server, api: ApiServer) -> None:
+    said = (
+        'configmaps is forbidden: User "bob" cannot watch resource "configmaps" in API group "" in the namespace "ml"'
+    )
+    server.answers = [listed("1"), status(403, "Forbidden", said)]
+    with pytest.raises(Forbidden, match="may not watch configmaps"):
+        follow(api, 1)
+
+
+# the rest
+
+
+def test_long_lists_come_in_pages(server: Server, api: ApiServer) -> None:
+    first = listed("1", config("1"))
+    first["body"]["metadata"]["continue"] = "more"
+    server.answers = [first, listed("1", config("2"))]
+    assert [one["metadata"]["resourceVersion"] for one in api.list("v1", "ConfigMap", "ml")] == ["1", "2"]
+    assert "continue=more" in server.seen[1][1]
+
+
+def test_an_answer_through_the_proxy_is_the_pods_own(server: Server, api: ApiServer) -> None:
+    server.answers = [{"code": 503, "body": {"error": "model is loading"}}]
+    answer = api.ask("ml", "pods/p:8000", "POST", "/predict?x=1", body=b"{}", headers={"Authorization": "Bearer mine"})
+    assert (answer.status, json.loads(answer.body)) == (503, {"error": "model is loading"})
+    assert server.seen == [("POST", "/api/v1/namespaces/ml/pods/p:8000/proxy/predict?x=1")]
+    assert server.tokens == ["Bearer first"]
+
+
+def test_a_pod_that_is_not_there_cannot_be_asked(server: Server, api: ApiServer) -> None:
+    server.answers = [status(404, "NotFound", 'pods "p" not found')]
+    with pytest.raises(ApiError, match='pods "p" not found'):
+        api.ask("ml", "pods/p:8000", "GET", "/")
+
+
+@pytest.mark.parametrize("code", [400, 404])
+def test_logs_of_what_has_not_started_are_empty(server: Server, api: ApiServer, code: int) -> None:
+    server.answers = [status(code)]
+    assert api.logs("ml", "p", "web") == ""
