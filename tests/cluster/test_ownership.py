@@ -155,7 +155,8 @@ def test_without_an_autoscaler_the_manifest_rules(cluster: ApiServer) -> None:
 def test_a_dry_run_changes_nothing(cluster: ApiServer, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=paused(4))
     before = live(cluster, "Deployment", "web")
-    applier(cluster, HPA).apply(paused(2), dry_run=True)
+    told = applier(cluster, HPA).apply(paused(2), dry_run=True).object
+    assert told["spec"]["replicas"] == 4, "what it would do is what it does"
     after = live(cluster, "Deployment", "web")
     assert {**before, "status": 0, "metadata": {**before["metadata"], "resourceVersion": 0, "managedFields": 0}} == {
         **after, "status": 0, "metadata": {**after["metadata"], "resourceVersion": 0, "managedFields": 0}

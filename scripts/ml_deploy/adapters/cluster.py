@@ -88,6 +88,10 @@ class ApiServer:
     def patience(self, seconds: float) -> None:
         self._http.patience = seconds
 
+    def guard_writes(self, guard: Callable[[], None]) -> None:
+        """Call `guard` before each attempt to write from now on, retries included; it stops them by raising."""
+        self._http.before_write = guard
+
     def version(self) -> str:
         """The server's version, such as v1.33.2."""
         return str(self._json("GET", "/version").get("gitVersion", ""))

@@ -58,13 +58,17 @@ class _Attempts:
 
 @dataclass
 class Http:
-    """One API server. Safe for use from several threads; `patience` is how long (seconds) trouble is ridden out."""
+    """One API server. Safe for use from several threads; `patience` is how long (seconds) trouble is ridden out.
+
+    before_write: called before each attempt of a request that is no GET, and may raise: a lock's guard.
+    """
 
     endpoint: Endpoint
     mask: Callable[[str], None] = lambda _value: None
     patience: float = 60.0
     first_contact: float = _FIRST_CONTACT
     sleep: Callable[[float], None] = time.sleep
+    before_write: Callable[[], None] = lambda: None
     _idle: list[http.client.HTTPConnection] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _tls: ssl.SSLContext | None = None
@@ -84,6 +88,8 @@ class Http:
         attempts = _Attempts(time.monotonic())
         while True:
             attempts.count += 1
+            if method != "GET":
+                self.before_write()
             try:
                 response = self._once(method, path, body, headers or {}, seconds, attempts)
             except ssl.SSLCertVerificationError as error:

@@ -82,6 +82,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Choose, restore, wait, ask. Raises NoRelease, Conflict, RolloutFailed, WrongAnswers and the cluster's errors."""
     asked = golden.load(Path(inputs.cases)) if inputs.cases else []
     cluster = adapters.cluster(inputs.access())
+    cluster.patience = inputs.timeout
     adapters.console.line(f"rollback of {inputs.app} in namespace {cluster.namespace} at {cluster.server}")
     rollback = _Rollback(inputs, adapters, cluster, asked)
     try:

@@ -6,7 +6,7 @@ models drop the fields that they do not know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -111,6 +111,9 @@ class Cluster(Protocol):
     server: str
     namespace: str
     patience: float
+
+    def guard_writes(self, guard: Callable[[], None]) -> None:
+        """Call `guard` before each attempt to write from now on, retries included; it stops them by raising."""
 
     def version(self) -> str:
         """The server's version, such as v1.33.2."""

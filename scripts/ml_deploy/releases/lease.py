@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from ml_deploy.errors import Conflict, MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 
-LEASE_SECONDS = 45
+LEASE_SECONDS = 60
 _SKEW = 60.0  # seconds by which two runners' clocks may differ
 _POLL = 1.0
 _API = "coordination.k8s.io/v1"
@@ -88,9 +88,11 @@ class Lock:
         thread = threading.Thread(target=self._keep, name="ml-deploy-lease", daemon=True)
         try:
             self.acquire(wait=wait)
+            self._cluster.guard_writes(self.guard)  # retries, too, for a write may be retried for minutes
             thread.start()
             yield self
         finally:
+            self._cluster.guard_writes(lambda: None)
             self.release()
             if thread.ident:
                 thread.join(2)  # a renewal that is under way

@@ -101,14 +101,19 @@ class Applier:
         check_owner(live, self._app, adopt=self._adopt)
         wanted = mark(obj, self._app)
         if live and self._is_ruled(obj):
-            if not dry_run:
-                live = self._hand_over(ref, live)
-            wanted = without_replicas(wanted)
+            wanted = self._leave_replicas(ref, live, wanted, dry_run)
         if live and not dry_run and migrated(live) is not None:
             self._migrate(ref)
         if not dry_run:
             self._guard()
         return self._apply(ref, wanted, dry_run)
+
+    def _leave_replicas(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Object:
+        """The object without its number of replicas (a dry run, which hands nothing over, keeps the live number)."""
+        if dry_run:
+            return {**wanted, "spec": {**wanted["spec"], "replicas": (live.get("spec") or {}).get("replicas", 1)}}
+        self._rewrite(ref, handed_over)
+        return without_replicas(wanted)
 
     def _apply(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
         try:
@@ -138,10 +143,6 @@ class Applier:
                 raise
             live = []
         return autoscaled(objects, live)
-
-    def _hand_over(self, ref: Ref, live: Object) -> Object:
-        """Leave the live number of replicas to a manager of its own, so that leaving it out does not reset it to 1."""
-        return self._rewrite(ref, handed_over) or live
 
     def _migrate(self, ref: Ref) -> None:
         if self._rewrite(ref, migrated):

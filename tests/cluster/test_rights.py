@@ -1,0 +1,74 @@
+"""The Role that ships is enough to deploy, to ask and to roll back, and no more is needed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.apps import PREDICT, config, service, web
+
+from ml_deploy.adapters.cluster import ApiServer, connect
+from ml_deploy.checks.cases import parse
+from ml_deploy.errors import Forbidden
+from ml_deploy.releases import before_traffic, restore
+from ml_deploy.releases.cluster import ClusterAccess
+from ml_deploy.releases.deployment import Deployment, Plan
+from ml_deploy.releases.lease import Lock, identity
+from ml_deploy.releases.records import Records
+from ml_deploy.releases.wait import wait_ready
+
+pytestmark = pytest.mark.real_kubernetes
+RBAC = Path(__file__).resolve().parents[2] / "actions" / "deploy-aks" / "rbac.yaml"
+
+
+@pytest.fixture
+def limited(cluster: ApiServer, kubeconfig: str, namespace: str) -> Any:
+    """A connection with the rights of the Role and nothing else."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ci", "namespace": namespace}}
+    cluster.create(account)
+    for obj in yaml.safe_load_all(RBAC.read_text()):
+        obj["metadata"]["namespace"] = namespace
+        if obj["kind"] == "RoleBinding":
+            obj["subjects"] = [{"kind": "ServiceAccount", "name": "ci", "namespace": namespace}]
+        cluster.create(obj)
+    token = cluster._json("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/ci/token", {
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600},
+    })["status"]["token"]  # fmt: skip
+    admin = yaml.safe_load(Path(kubeconfig).read_text())
+    admin["users"] = [{"name": user["name"], "user": {"token": token}} for user in admin["users"]]
+    access = ClusterAccess(kubeconfig=yaml.safe_dump(admin), namespace=namespace)
+    server = connect(access, lambda: pytest.fail("no Azure here"), lambda _: None)
+    yield server
+    server.close()
+
+
+def test_the_role_is_enough(limited: ApiServer, busybox: str) -> None:
+    case = parse(f'{{"path": "{PREDICT}", "method": "GET", "expect": {{"prediction": "v1"}}}}', 1)
+    namespace = limited.namespace
+    for number, objects in enumerate(([config("a", x="1"), service(), web(busybox, answer="v1")],
+                                      [config("b", x="1"), service(), web(busybox, answer="v1", replicas=2)]), 1):  # fmt: skip
+        with Lock(limited, namespace, "web", holder=identity(), clock=time).held(wait=0) as lock:
+            plan = Plan(app="web", objects=objects, cases=[case], history_limit=2)
+            until = time.monotonic() + 60
+            done = Deployment(limited, plan, clock=time, until=until, tell=print, guard=lock.guard).run()
+        assert done.release and done.release.revision == number and done.release.state == "good"
+    assert before_traffic.through(limited, namespace, "services/web:80")(case.request).status == 200
+
+    records = Records(limited, namespace, "web", clock=time)
+    first, second = records.find(1), records.current()
+    assert first and second
+
+    def ready(objects: Any) -> None:
+        wait_ready(limited, objects, seconds=60, clock=time, tell=print)
+
+    restored = restore.restore(limited, records, first, second, wait=ready, tell=print)
+    assert restored.removed == (f"ConfigMap b in namespace {namespace}",)
+    records.trim(1)
+
+
+def test_a_missing_right_is_named(limited: ApiServer) -> None:
+    with pytest.raises(Forbidden, match="namespace kube-system"):
+        Records(limited, "kube-system", "web", clock=time).all()
