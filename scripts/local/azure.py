@@ -352,7 +352,9 @@ async def main(args: argparse.Namespace) -> None:
         )
         backend = await stack.enter_async_context(faults.Backend.of_url(address))
         front = registry.Front(signer, lambda token: entra.read(token, ACR_AUDIENCE, f"{base}/"), settings)
-        await stack.enter_async_context(serving.served(front.application(backend), registry_port, authority.server()))
+        await stack.enter_async_context(
+            serving.served_both(front.application(backend), registry_port, authority.server())
+        )
         await stack.enter_async_context(serving.served(app, port, authority.server()))
         told = _told(base, login_server, authority)
         if args.cluster_kubeconfig:

@@ -215,7 +215,7 @@ async def _relay(request: web.Request, answer: ClientResponse) -> web.StreamResp
     out = web.StreamResponse(status=answer.status, reason=answer.reason)
     for name, value in answer.headers.items():
         if name.lower() not in _HOP_BY_HOP:
-            out.headers.add(name, value)
+            out.headers.add(name, _by_the_same_way(value, request) if name.lower() == "www-authenticate" else value)
     await out.prepare(request)
     cut: Rule | None = request.get("cut")
     if cut is not None and cut.seconds and request.transport is not None:
@@ -233,6 +233,15 @@ async def _relay(request: web.Request, answer: ClientResponse) -> web.StreamResp
     except (ClientError, ConnectionError):  # either side went away: there is nobody to tell
         _reset(request)
     return out
+
+
+def _by_the_same_way(challenge: str, request: web.Request) -> str:
+    """A registry's realm on this very port, with TLS only for who came with TLS."""
+    return (
+        challenge
+        if request.secure
+        else challenge.replace(f'realm="https://{request.host}/', f'realm="http://{request.host}/')
+    )
 
 
 def application(backend: Backend, faults: Faults | None = None) -> web.Application:

@@ -75,6 +75,53 @@ async def served(app: web.Application, port: int, tls: ssl.SSLContext | None = N
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def served_both(app: web.Application, port: int, tls: ssl.SSLContext) -> AsyncIterator[int]:
+    """Serve with and without TLS on one port, as the client begins: Docker tries TLS on localhost, containerd does not."""
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", port), backlog=128) as listening:
+        listening.setblocking(False)
+        accepting = asyncio.create_task(_accept(listening, runner, tls))
+        try:
+            yield int(listening.getsockname()[1])
+        finally:
+            accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
+            await runner.cleanup()
+
+
+async def _accept(listening: socket.socket, runner: web.AppRunner, tls: ssl.SSLContext) -> None:
+    loop = asyncio.get_running_loop()
+    beginning: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            connection, _ = await loop.sock_accept(listening)
+            task = loop.create_task(_begin(connection, runner, tls))
+            beginning.add(task)
+            task.add_done_callback(beginning.discard)
+    finally:
+        for task in beginning:
+            task.cancel()
+
+
+async def _begin(connection: socket.socket, runner: web.AppRunner, tls: ssl.SSLContext) -> None:
+    """Look at the first byte without taking it (22 begins a TLS handshake), then hand the connection over."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await asyncio.wait_for(readable.wait(), 30)
+        first = connection.recv(1, socket.MSG_PEEK)
+    except (OSError, asyncio.TimeoutError, asyncio.CancelledError):
+        connection.close()
+        return
+    finally:
+        loop.remove_reader(connection)
+    with suppress(OSError):  # a handshake that fails
+        await loop.connect_accepted_socket(runner.server, connection, ssl=tls if first == b"\x16" else None)  # type: ignore[arg-type]
+
+
 async def ready(file: Path, content: Mapping[str, Any]) -> None:
     """Say where we are (file and standard output), and stay until SIGINT or SIGTERM; the file goes with us."""
     text = json.dumps({"pid": os.getpid(), **content}, indent=2)

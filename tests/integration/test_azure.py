@@ -319,3 +319,23 @@ def test_clusters_with_local_accounts_and_private_ones(aks: Ask) -> None:
     assert credential["scope"] == ""
     assert credential["kubeconfig"]["users"][0]["user"]["token"]
     assert "private cluster" in credential["hint"]
+
+
+# -- the registry's front --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nodes_pull_without_sign_in_with_and_without_tls(azure: AzureStandIn, scheme: str) -> None:
+    """containerd comes to `localhost` without TLS, the Docker engine with it; the realm follows."""
+    bundle = azure.told["bundle"]
+    answer = requests.get(f"{scheme}://{azure.registry}/v2/a/manifests/b", verify=bundle, timeout=10)
+    assert answer.status_code == 401
+    realm = f"{scheme}://{azure.registry}/oauth2/token"
+    assert f'Bearer realm="{realm}"' in answer.headers["WWW-Authenticate"]
+    query = {"service": azure.registry, "scope": "repository:a:pull,push"}
+    token = requests.get(realm, params=query, verify=bundle, timeout=10).json()["token"]
+    assert claims(token)["access"] == [{"type": "repository", "name": "a", "actions": ["pull"]}]
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{scheme}://{azure.registry}/v2/a/manifests/b"
+    assert requests.get(url, headers=headers, verify=bundle, timeout=10).status_code == 404
+    assert requests.put(url, headers=headers, data=b"{}", verify=bundle, timeout=10).status_code == 401
