@@ -2,11 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ml_deploy.checks.http import Answer, Ask, Request, join
-from ml_deploy.errors import EndpointDown, Unreachable
-from ml_deploy.releases.cluster import ApiError, Cluster
+from ml_deploy.errors import EndpointDown, InputError, Unreachable
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+
+#: The default of the input `port`: deploy-aks's, for a container.
+DEFAULT_PORT = "8000"
+_NAME = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.cluster\.local)?")
+
+
+class Inside(NamedTuple):
+    """A Service inside the cluster; an empty namespace is the connection's. `base` is a path before all others."""
+
+    namespace: str
+    service: str
+    port: str
+    base: str = ""
+
+
+def inside_of(url: str) -> Inside | None:
+    """The Service that an address such as `http://web.ml.svc:80` names, or None for any other address."""
+    parts = urlsplit(url)
+    name = _NAME.fullmatch(parts.hostname or "")
+    return Inside(name[2], name[1], str(parts.port or 80), parts.path) if name else None
+
+
+def port_of(service: Object, wanted: str) -> int | None:
+    """The Service's port that has this number or name, or leads to this port of the container.
+
+    A Service's only port is meant by the default, too.
+    """
+    ports = service.get("spec", {}).get("ports", [])
+    for key in ("port", "name", "targetPort"):
+        for port in ports:
+            if str(port.get(key)) == wanted:
+                return int(port["port"])
+    return int(ports[0]["port"]) if len(ports) == 1 and wanted == DEFAULT_PORT else None
+
+
+def ask_service(cluster: Cluster, inside: Inside, *, headers: Mapping[str, str], seconds: float) -> Ask:
+    """What asks a Service. Raises InputError when it, or its port, does not exist."""
+    namespace = inside.namespace or cluster.namespace
+    service = cluster.get(Ref("v1", "Service", namespace, inside.service))
+    if service is None:
+        raise InputError(
+            f"There is no Service {inside.service} in namespace {namespace}.", hint="Check `service` and `namespace`."
+        )
+    port = port_of(service, inside.port)
+    if port is None:
+        listed = ", ".join(f"{p['port']} {p.get('name', '')}".strip() for p in service["spec"].get("ports", []))
+        raise InputError(
+            f"Service {inside.service} in namespace {namespace} has no port {inside.port} (it has: {listed or 'none'}).",
+            hint="Change `port`.",
+        )
+    target = f"services/{inside.service}:{port}"
+    return through_cluster(cluster, namespace, target, base=inside.base, headers=headers, seconds=seconds)
 
 
 def through_cluster(

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from ml_deploy.checks import chart, limits
 from ml_deploy.checks.cases import escape_cell, load
@@ -19,12 +16,12 @@ from ml_deploy.checks.load import Plan
 from ml_deploy.checks.ready import GRACE
 from ml_deploy.checks.smoke import Demands, Seen, smoke
 from ml_deploy.checks.statistics import SHARES, needed
-from ml_deploy.checks.through import through_cluster
+from ml_deploy.checks.through import DEFAULT_PORT, Inside, ask_service, inside_of
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
 from ml_deploy.commands.endpoint import EndpointInputs, endpoint_contradictions
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import EndpointDown, InputError, MlDeployError, NoRelease, TimedOut, TooSlow, WrongAnswers
-from ml_deploy.releases.cluster import ApiError, Cluster, Ref
+from ml_deploy.errors import EndpointDown, MlDeployError, NoRelease, TimedOut, TooSlow, WrongAnswers
+from ml_deploy.releases.cluster import ApiError, Cluster
 from ml_deploy.releases.records import Records
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.fields import integer, number, output, parse_duration, text
@@ -48,7 +45,11 @@ class _Checks(EndpointInputs):
         "Name of a Service inside the cluster, instead of `url`: it is asked through the API server, "
         "which shows answers and not latency."
     )
-    port: str = text("Port of the `service`: its number or name.", default="8000")
+    port: str = text(
+        "Port of the `service`: its number, its name, or the container's port that it leads to. "
+        "A Service's only port is found by the default, too.",
+        default=DEFAULT_PORT,
+    )
     cases: str = text("File of golden predictions (JSONL): requests with the answers that they must get.")
     ready_timeout: float = fields.duration("How long to wait until the endpoint serves.", default="2m")
     rate: float | None = number("Requests a second under load. Default: 10, when there is a limit to judge.")
@@ -167,7 +168,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     cluster = adapters.cluster(inputs.access()) if inside or inputs.revision is not None else None
     release = _Release(inputs, adapters, cluster) if cluster and inputs.revision is not None else None
     if cluster and inside:
-        ask, endpoint = _ask_inside(inside, inputs, cluster, headers), None
+        ask, endpoint = ask_service(cluster, inside, headers=headers, seconds=inputs.request_timeout), None
     else:
         endpoint = adapters.endpoint(inputs.endpoint_access(adapters))
         ask = endpoint.ask
@@ -233,51 +234,16 @@ class _Release:
         self._console.line(f"Recorded: revision {release.revision} of {release.app} is {release.state}.")
 
 
-class _Inside(NamedTuple):
-    """A Service inside the cluster."""
-
-    namespace: str
-    service: str
-    port: str
-    base: str
-
-
-_NAME_INSIDE = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.cluster\.local)?")
-
-
-def _inside(inputs: Inputs) -> _Inside | None:
+def _inside(inputs: Inputs) -> Inside | None:
     """The Service to ask through the API server; None when the endpoint is asked by its address.
 
-    The address of a Service without one outside is its name inside the cluster (deploy-aks gives it as `endpoint`).
-    It is asked through the API server too, where that suffices: no load is wanted, and the cluster is named.
+    deploy-aks gives a Service without an address outside by its name inside the cluster. It is asked through the API
+    server too, where that suffices: no load is wanted, and the cluster is named.
     """
     if inputs.service:
-        return _Inside(inputs.namespace, inputs.service, inputs.port, "")
-    parts = urlsplit(inputs.url)
-    name = _NAME_INSIDE.fullmatch(parts.hostname or "")
-    if name and not inputs.loaded and (inputs.kubeconfig or inputs.cluster_name):
-        return _Inside(name[2], name[1], str(parts.port or 80), parts.path)
-    return None
-
-
-def _ask_inside(inside: _Inside, inputs: Inputs, cluster: Cluster, headers: Mapping[str, str]) -> Ask:
-    namespace = inside.namespace or cluster.namespace
-    service = cluster.get(Ref("v1", "Service", namespace, inside.service))
-    if service is None:
-        raise InputError(
-            f"There is no Service {inside.service} in namespace {namespace}.", hint="Check `service` and `namespace`."
-        )
-    ports = service.get("spec", {}).get("ports", [])
-    if not any(inside.port in (str(port.get("port")), port.get("name")) for port in ports):
-        listed = ", ".join(f"{port.get('port')} {port.get('name', '')}".strip() for port in ports)
-        raise InputError(
-            f"Service {inside.service} in namespace {namespace} has no port {inside.port} (it has: {listed or 'none'}).",
-            hint="Change `port`.",
-        )
-    target = f"services/{inside.service}:{inside.port}"
-    return through_cluster(
-        cluster, namespace, target, base=inside.base, headers=headers, seconds=inputs.request_timeout
-    )
+        return Inside(inputs.namespace, inputs.service, inputs.port)
+    named = inputs.kubeconfig or inputs.cluster_name or inputs.revision is not None
+    return inside_of(inputs.url) if named and not inputs.loaded else None
 
 
 def _demands(inputs: Inputs) -> Demands:
@@ -291,7 +257,7 @@ def _demands(inputs: Inputs) -> Demands:
             inputs.max_p50, inputs.max_p95, inputs.max_p99, inputs.max_error_rate or 0.0, inputs.min_throughput
         ),
         # a name that only the cluster knows will not be known here later either
-        ready_seconds=min(inputs.ready_timeout, GRACE) if _NAME_INSIDE.search(inputs.url) else inputs.ready_timeout,
+        ready_seconds=min(inputs.ready_timeout, GRACE) if inside_of(inputs.url) else inputs.ready_timeout,
         seconds=inputs.timeout,
     )
 
