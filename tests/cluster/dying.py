@@ -66,7 +66,8 @@ class Doomed(Wiring):
 def main(kubeconfig: str, namespace: str, when: str, at: int, what: str) -> None:
     wiring = Doomed(when, at)
     if what == "rollback":
-        inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "timeout": "60s"}
+        inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "from-revision": "2",
+                  "timeout": "60s"}  # fmt: skip
         rollback.run(fields.read(rollback.Inputs, inputs), cast(Adapters, wiring))
         return
     cluster = wiring.cluster(ClusterAccess(kubeconfig=kubeconfig, namespace=namespace))

@@ -159,7 +159,8 @@ def evictable(releases: Sequence[Release], limit: int) -> list[Release]:
     current = current_of(releases)
     anchors = [current, last_good_of(releases)]
     if current:
-        anchors += [last_good_of(releases, before=current.revision), fallback_of(releases, before=current.revision)]
+        older = current.revision
+        anchors.append(last_good_of(releases, before=older) or fallback_of(releases, before=older))
     kept |= {release.revision for release in anchors if release}
     return [release for release in releases if release.revision not in kept and release.state != DEPLOYING]
 

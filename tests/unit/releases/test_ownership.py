@@ -1,0 +1,99 @@
+"""Owners, conflicts and managed fields: pure functions of objects as servers return them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ml_deploy.errors import Conflict
+from ml_deploy.releases import ownership
+from ml_deploy.releases.cluster import ApiError
+
+
+def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **more: Any) -> dict[str, Any]:
+    return {"manager": manager, "operation": operation, "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
+            "fieldsV1": fields, **more}  # fmt: skip
+
+
+def held(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"managedFields": list(entries)}}
+
+
+REPLICAS: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
+IMAGE: dict[str, Any] = {"f:spec": {"f:template": {"f:image": {}}}}
+
+
+def test_what_kubectl_owns_is_joined_with_ours_and_the_rest_stays() -> None:
+    status = entry("kube-controller-manager", {"f:status": {}}, subresource="status")
+    fields = ownership.migrated(
+        held(entry("kubectl-client-side-apply", REPLICAS), status, entry("ml-deploy", IMAGE, "Apply"))
+    )
+    assert fields is not None and fields[0] == status
+    assert (fields[1]["manager"], fields[1]["operation"]) == ("ml-deploy", "Apply")
+    assert fields[1]["fieldsV1"] == {"f:spec": {"f:replicas": {}, "f:template": {"f:image": {}}}}
+    assert len(fields) == 2
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [[], [entry("ml-deploy", IMAGE, "Apply")], [entry("kubectl-edit", IMAGE)], [entry("helm", IMAGE)],
+     [entry("kubectl-client-side-apply", REPLICAS, subresource="scale")]],
+)  # fmt: skip
+def test_there_is_nothing_to_migrate(entries: list[dict[str, Any]]) -> None:
+    assert ownership.migrated(held(*entries)) is None
+
+
+def test_replicas_get_a_keeper_only_where_ours_would_leave_them_to_nobody() -> None:
+    ours = entry("ml-deploy", REPLICAS, "Apply")
+    fields = ownership.handed_over(held(ours))
+    assert fields is not None and fields[0] == ours and fields[1]["manager"] == ownership.HANDED_OVER
+    assert fields[1]["fieldsV1"] == REPLICAS
+    for kept in (held(ours, entry("kube-controller-manager", REPLICAS, subresource="scale")), held(ours, fields[1]),
+                 held(entry("ml-deploy", IMAGE, "Apply")), held()):  # fmt: skip
+        assert ownership.handed_over(kept) is None
+
+
+def test_autoscalers_of_the_release_and_of_the_namespace_rule() -> None:
+    keda = {"kind": "ScaledObject", "spec": {"scaleTargetRef": {"name": "a"}}}
+    hpa = {"kind": "HorizontalPodAutoscaler", "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "b"}}}
+    assert ownership.autoscaled([keda, {"kind": "Service"}], [hpa]) == {("Deployment", "a"), ("StatefulSet", "b")}
+
+
+@pytest.mark.parametrize(
+    ("manager", "ours"),
+    [("kubectl", True), ("kubectl-client-side-apply", True), ("kubectl-patch", True), ("ml-deploy-handover", True),
+     ("helm", False), ("argocd-controller", False), ("terraform", False), ("kubectl-but-not-really", False)],
+)  # fmt: skip
+def test_only_kubectl_may_be_forced(manager: str, ours: bool) -> None:
+    assert ownership.is_kubectl(manager) is ours
+
+
+def test_conflicts_are_read_from_the_servers_answer() -> None:
+    causes = [
+        {"reason": "FieldManagerConflict", "message": 'conflict with "helm" using apps/v1', "field": ".spec.replicas"},
+        {"reason": "Other", "message": "x", "field": ".y"},
+    ]
+    error = ApiError(409, "Conflict", "Apply failed", {"causes": causes})
+    assert ownership.conflicts_of(error) == [("helm", ".spec.replicas")]
+    assert ownership.conflicts_of(ApiError(409, "Conflict", "changed")) == []
+
+
+def test_an_owner_is_named_and_adopted_only_when_told() -> None:
+    live = {"kind": "Service", "metadata": {"name": "s", "annotations": {"meta.helm.sh/release-name": "shop"}}}
+    with pytest.raises(Conflict, match="Service s belongs to Helm release shop"):
+        ownership.check_owner(live, "wine")
+    ownership.check_owner(live, "wine", adopt=True)
+    ownership.check_owner(None, "wine")
+    rendered_by_helm = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}}
+    assert ownership.owner(rendered_by_helm, "wine") == "", "charts put this label into what others apply"
+
+
+def test_the_mark_is_on_the_object_and_not_on_its_pods() -> None:
+    deployment = {
+        "metadata": {"name": "d", "labels": {"a": "b"}},
+        "spec": {"template": {"metadata": {"labels": {"a": "b"}}}},
+    }
+    marked = ownership.mark(deployment, "wine")
+    assert marked["metadata"]["labels"] == {"a": "b", "ml-deploy/app": "wine"}
+    assert marked["spec"] == deployment["spec"] and deployment["metadata"]["labels"] == {"a": "b"}  # type: ignore[index]

@@ -1,0 +1,84 @@
+"""Which release is current, which is good, which may go: pure functions of the history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ml_deploy.errors import NoRelease
+from ml_deploy.releases import records, restore
+from ml_deploy.releases.records import Release
+
+
+def release(revision: int, state: str, *, good: bool | None = None, activated: int | None = None) -> Release:
+    return Release(
+        app="wine", namespace="ml", revision=revision, state=state, good=good,
+        activated=revision if activated is None else activated,
+    )  # fmt: skip
+
+
+GOOD = release(1, "superseded", good=True)
+UNJUDGED = release(2, "superseded")
+BAD = release(3, "failed", good=False)
+UNDONE = release(4, "rolled-back", good=True)
+CURRENT = release(5, "good", good=True)
+HISTORY = [CURRENT, UNDONE, BAD, UNJUDGED, GOOD]
+
+
+def test_current_is_what_went_live_last_not_the_newest_number() -> None:
+    assert records.current_of(HISTORY) == CURRENT
+    restored = replace(GOOD, activated=6)
+    assert records.current_of([CURRENT, restored]) == restored
+    assert records.current_of([release(1, "failed", activated=0)]) is None
+
+
+def test_only_what_was_judged_good_and_not_undone_is_gone_back_to() -> None:
+    assert restore.choose(HISTORY, CURRENT) == GOOD
+    reasons = {r.revision: records.disqualified(r, before=5) for r in HISTORY}
+    assert reasons == {
+        1: "", 2: "was never judged good", 3: "failed", 4: "was itself rolled back", 5: "is the current one",
+    }  # fmt: skip
+
+
+def test_where_nobody_judged_it_is_the_newest_that_served() -> None:
+    assert restore.choose([CURRENT, BAD, UNJUDGED], CURRENT) == UNJUDGED
+
+
+def test_when_nothing_qualifies_every_revision_is_listed_with_its_reason() -> None:
+    interrupted = release(1, "deploying", activated=0)
+    with pytest.raises(NoRelease) as caught:
+        restore.choose([CURRENT, UNDONE, BAD, interrupted], CURRENT)
+    for words in ("r5: is the current one", "r4: was itself rolled back", "r3: failed", "r1: never finished"):
+        assert words in caught.value.details
+
+
+def test_a_first_release_has_nothing_before_it() -> None:
+    only = release(1, "failed", good=False)
+    with pytest.raises(NoRelease, match="no older release of wine"):
+        restore.choose([only], only)
+
+
+def test_a_named_revision_must_exist_and_have_been_written_whole() -> None:
+    assert restore.named(HISTORY, 3) == BAD
+    for missing in (9, 6):
+        with pytest.raises(NoRelease, match=f"no revision {missing}"):
+            restore.named([release(6, "deploying", activated=0), *HISTORY], missing)
+
+
+@pytest.mark.parametrize(("limit", "left"), [(1, {5, 1}), (2, {5, 4, 1}), (10, {5, 4, 3, 2, 1})])
+def test_the_current_and_the_last_good_one_are_never_evicted(limit: int, left: set[int]) -> None:
+    dropped = {r.revision for r in records.evictable(HISTORY, limit)}
+    assert {r.revision for r in HISTORY} - dropped == left
+
+
+def test_packing_is_exact_and_repeatable() -> None:
+    objects = [{"kind": "ConfigMap", "data": {"ü": "\n"}}]
+    assert records.unpack(records.pack(objects)) == objects
+    assert records.pack(objects) == records.pack(objects)
+
+
+def test_an_objects_key_leaves_its_version_out() -> None:
+    one = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
+    other = {"apiVersion": "apps/v1beta2", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ml"}}
+    assert records.key(records.ref_of(one, "ml")) == records.key(records.ref_of(other, "default"))
