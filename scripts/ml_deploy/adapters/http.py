@@ -154,10 +154,11 @@ def explain(error: BaseException, seconds: float) -> tuple[str, str]:
     if isinstance(error, aiohttp.ClientResponseError):
         return f"what came back is no HTTP ({cut(error.message)})", "Check the port, and http against https."
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the connection was closed without an answer", "Look at the log of the pod: it may have crashed."
+        return "the connection was closed without an answer", _CLOSED
     raise error
 
 
+_CLOSED = "Look at the log of the pod: it may have crashed. A port that wants https does this to http, too."
 _NO_NAME = (
     "Check the spelling. A DNS record that was just made may need some minutes; a private one exists only "
     "inside its network, where a self-hosted runner would have to be."

@@ -96,7 +96,7 @@ def wait(
         lasting = isinstance(state, Stuck) or (state.seconds is not None and now - since >= state.seconds)
         if lasting or now + pause - start > seconds:
             waited = f" (waited {now - start:.0f} s)" if now - start >= 1 else ""
-            raise EndpointDown(f"The endpoint does not serve: {_text(request, state)}{waited}.", hint=state.hint)
+            raise EndpointDown(f"{_text(request, state)}{waited}.", hint=state.hint)
         clock.sleep(pause)
         pause = min(pause * 1.5, _PAUSE[1])
 
@@ -111,4 +111,5 @@ def _try(ask: Ask, request: Request, expected: int | None) -> Verdict:
 def _text(request: Request, state: Waiting | Stuck) -> str:
     if not state.detail:  # no answer: the adapter's message names the request
         return state.reason.rstrip(".")
-    return f"{request.method} {request.path} is answered with {state.reason} ({state.detail})"
+    path = request.path.partition("?")[0]  # a query may hold a key
+    return f"{request.method} {path} is answered with {state.reason} ({state.detail})"

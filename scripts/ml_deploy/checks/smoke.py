@@ -84,7 +84,8 @@ def smoke(demands: Demands, ask: Ask, run_load: RunLoad | None, clock: ready.Clo
         min(demands.ready_seconds, demands.seconds),
         lambda why: tell(f"Not yet: {why}"),
     )
-    tell(f"It serves ({demands.probe.method} {demands.probe.path}, after {seen.waited:.1f} s).")
+    path = demands.probe.path.partition("?")[0]
+    tell(f"It serves ({demands.probe.method} {path}, after {seen.waited:.1f} s).")
     if demands.cases:
         _predictions(demands, _until(deadline, clock, ask), tell, seen)
     if demands.plan and run_load:

@@ -11,10 +11,10 @@ from pathlib import Path
 from ml_deploy.checks import chart, limits
 from ml_deploy.checks.cases import escape_cell, load
 from ml_deploy.checks.compare import cut
-from ml_deploy.checks.http import Ask, Endpoint, Request
+from ml_deploy.checks.http import Ask, Request
 from ml_deploy.checks.load import Plan
 from ml_deploy.checks.ready import GRACE
-from ml_deploy.checks.smoke import Demands, Seen, smoke
+from ml_deploy.checks.smoke import Demands, RunLoad, Seen, smoke
 from ml_deploy.checks.statistics import SHARES, needed
 from ml_deploy.checks.through import DEFAULT_PORT, Inside, ask_service, inside_of
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
@@ -165,36 +165,38 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     demands = _demands(inputs)
     headers = inputs.parsed_headers(adapters)
     inside = _inside(inputs)
-    cluster = adapters.cluster(inputs.access()) if inside or inputs.revision is not None else None
-    release = _Release(inputs, adapters, cluster) if cluster and inputs.revision is not None else None
-    if cluster and inside:
-        ask, endpoint = ask_service(cluster, inside, headers=headers, seconds=inputs.request_timeout), None
-    else:
-        endpoint = adapters.endpoint(inputs.endpoint_access(adapters))
-        ask = endpoint.ask
+    endpoint = None if inside else adapters.endpoint(inputs.endpoint_access(adapters))
     try:
-        return _tested(inputs, adapters, demands, ask, endpoint, release)
+        cluster = adapters.cluster(inputs.access()) if inside or inputs.revision is not None else None
+        release = _Release(inputs, adapters, cluster) if cluster and inputs.revision is not None else None
+        if cluster and inside:
+            ask = ask_service(cluster, inside, headers=headers, seconds=inputs.request_timeout)
+            return _tested(inputs, adapters, demands, ask, None, release)
+        assert endpoint
+        return _tested(inputs, adapters, demands, endpoint.ask, endpoint.load, release)
     finally:
         if endpoint:
             endpoint.close()
 
 
 def _tested(
-    inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, endpoint: Endpoint | None, release: _Release | None
+    inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, run_load: RunLoad | None, release: _Release | None
 ) -> Result:
     seen, target = Seen(), inputs.url or f"service {inputs.service}:{inputs.port}"
-    adapters.console.line(f"Smoke test of {target}{'' if endpoint else ', through the API server'}")
-    if not demands.cases:
-        adapters.console.notice(_NO_CASES if demands.plan else _NOTHING)
+    adapters.console.line(f"Smoke test of {target}{'' if run_load else ', through the API server'}")
     try:
-        smoke(demands, ask, endpoint.load if endpoint else None, adapters.clock, adapters.console.line, seen)
+        smoke(demands, ask, run_load, adapters.clock, adapters.console.line, seen)
     except (EndpointDown, WrongAnswers, TooSlow, TimedOut) as error:
+        if (inputs.url or f"services/{inputs.service}:") not in error.message:
+            error.message = f"{target}: {error.message}"
         error.result = _result(adapters, target, demands, seen, error)
         error.details = "\n\n".join(part for part in (error.details, _details(demands, seen)) if part)
         if release and not isinstance(error, TimedOut):
             release.failed(error)
         raise
     adapters.console.line("Healthy.")
+    if not demands.cases:
+        adapters.console.notice(_NO_CASES if demands.plan else _NOTHING)
     if release:
         release.passed(seen)
     return _result(adapters, target, demands, seen, None)

@@ -67,7 +67,7 @@ def test_no_answer_until_the_deadline() -> None:
     clock = FakeClock()
     with pytest.raises(EndpointDown) as caught:
         wait(Server(REFUSED), GET, None, clock, 30.0, lambda _: None)
-    assert caught.value.message == "The endpoint does not serve: GET http://x/health: connection refused (waited 28 s)."
+    assert caught.value.message == "GET http://x/health: connection refused (waited 28 s)."
     assert caught.value.hint == "Nothing listens there."
     assert clock.now <= 130.0
 
