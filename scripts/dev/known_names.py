@@ -109,6 +109,8 @@ HELPERS = ("newObj", "__pyx_unpickle_")
 FUNCTIONS = ("numpy", "numpy.linalg", "scipy.special", "sklearn.metrics", "sklearn.metrics.pairwise", "sklearn.feature_selection",
              "sklearn.preprocessing", "scipy.spatial.distance")  # fmt: skip
 PRIVATE = {"sklearn.preprocessing._function_transformer": ("_identity",), "sklearn.metrics._scorer": ("_passthrough_scorer",),
+           "sklearn.cluster._kmeans": ("_kmeans_single_lloyd", "_kmeans_single_elkan"),
+           "scipy._lib.array_api_compat.numpy._aliases": ("asarray",),
            "builtins": ("len", "abs", "max", "min", "sum", "round", "sorted"),
            "math": ("log", "log2", "log10", "log1p", "exp", "sqrt", "sin", "cos", "tan", "floor", "ceil"),
            "operator": ("add", "sub", "mul", "truediv", "neg")}  # fmt: skip

@@ -63,6 +63,8 @@ def never_allowed(module: str, name: str) -> str:
     if f"{module}:{name}" in known():
         return ""
     root = module.split(".")[0]
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        return "is no name that Python could import"
     if "." in name:
         return "reaches through an object for one of its attributes"
     if root == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from ml_deploy.models.findings import Finding, Unreadable, Verdict
 
 _MOST = 500
+_MARKUP = str.maketrans({"<": "‹", ">": "›", "|": "¦", "`": "'"})
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Log:
             if verdict is not Verdict.DENY or any(f.verdict is Verdict.DENY for f in self.findings):
                 return
         self.findings.append(Finding(
-            verdict=verdict, rule=rule, construct=construct, message=message, advice=advice,
+            verdict=verdict, rule=rule, construct=shown(construct), message=shown(message), advice=advice,
             file=self.file, member=self.member, offset=offset, allow=allow,
         ))  # fmt: skip
 
@@ -44,3 +45,9 @@ class Log:
         """What could not be read whole is never allowed."""
         advice = advice or "Check that the file was saved, uploaded and checked out completely, or save it again."
         self.deny(error.rule, what, f"This {what} file cannot be read: {error.message}.", advice, error.offset)
+
+
+def shown(text: str) -> str:
+    """Text with names from inside of a file in it: one line, no markup, not too long."""
+    text = "".join(char if char.isprintable() else "?" for char in text[:600]).translate(_MARKUP)
+    return text if len(text) <= 400 else text[:399] + "…"

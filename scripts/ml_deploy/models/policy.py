@@ -40,6 +40,11 @@ def from_dict(values: dict[str, list[str]]) -> Policy:
     return Policy(**{name: frozenset(value) for name, value in values.items()})
 
 
+def is_operator(text: str) -> bool:
+    """Whether this is a name that `allow-operators` takes."""
+    return _OPERATOR.fullmatch(text) is not None
+
+
 def load(path: str | Path) -> Policy:
     """Read a policy file. Raises InputError with the file and the line."""
     import yaml

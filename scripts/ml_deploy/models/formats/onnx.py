@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ml_deploy.models import wire
+from ml_deploy.models import policy, wire
 from ml_deploy.models.anatomy import Anatomy, Tensor
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable, Verdict
@@ -88,7 +88,8 @@ def _operators(model: Any, graphs: list[Any], context: Context) -> None:
         context.log.add(
             Verdict.REVIEW, "onnx-operator", exact,
             f"The graph uses {exact}, an operator that is not part of ONNX; what it does depends on the library loaded for it.",
-            "If the serving image has that library and you trust it, allow the operator in the policy.", allow=exact,
+            "If the serving image has that library and you trust it, allow the operator in the policy.",
+            allow=exact if policy.is_operator(exact) else "",
         )  # fmt: skip
 
 
