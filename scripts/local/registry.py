@@ -29,6 +29,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: it ha
 import jwt
 import yaml
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from local import faults, serving
 
@@ -88,7 +89,8 @@ class Signer:
         self.service = service
         self.roots = folder / "roots.pem"
         self.roots.write_bytes(authority.ca.read_bytes())
-        self._key, self._certificate = authority.signer("registry-token-signer.localhost")
+        key, self._certificate = authority.signer("registry-token-signer.localhost")
+        self._key: Any = load_pem_private_key(key.encode(), None)  # once: reading it takes longer than signing
 
     def auth(self, realm: str) -> dict[str, Any]:
         """The registry's setting for tokens of ours."""
@@ -103,10 +105,8 @@ class Signer:
 
     def read(self, token: str) -> dict[str, Any]:
         """The claims of one of our tokens. Raises jwt.InvalidTokenError."""
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-        public = load_pem_private_key(self._key.encode(), None).public_key()
-        return dict(jwt.decode(token, public, algorithms=["RS256"], audience=self.service))  # type: ignore[arg-type]
+        public = self._key.public_key()
+        return dict(jwt.decode(token, public, algorithms=["RS256"], audience=self.service))
 
 
 @asynccontextmanager
