@@ -7,11 +7,11 @@ nothing that users notice has changed, after it the record says what was begun.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ml_deploy.checks.cases import Case, Report
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import adoption, before_traffic, records, restore, wait
+from ml_deploy.releases import adoption, before_traffic, records, rehearsal, restore, wait
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import Applier
@@ -94,20 +94,27 @@ class Deployment:
         return progress.release
 
     def _ask(self, release: Release) -> None:
-        if not self._plan.cases:
+        plan = self._plan
+        if not plan.cases:
             return
-        target = before_traffic.target(self._plan.objects, images=self._plan.images)
-        self.progress.asked = before_traffic.ask_before_traffic(
-            self._cluster, target, self._plan.cases, app=self._plan.app, revision=release.revision,
-            wait=self._wait_for_one, clock=self._clock, seconds=self._left(), tell=self._tell, guard=self._guard,
-        )  # fmt: skip
+        target = before_traffic.target(plan.objects, images=plan.images)
+        applier = self._applier()
+        for obj in rehearsal.needed_ahead(self._cluster, plan.objects):
+            self._apply(applier, obj)
+        with rehearsal.configured(
+            self._cluster, target.workload, plan.objects, app=plan.app, revision=release.revision, guard=self._guard
+        ) as workload:
+            self.progress.asked = before_traffic.ask_before_traffic(
+                self._cluster, replace(target, workload=workload), plan.cases, app=plan.app, revision=release.revision,
+                wait=self._wait_for_one, clock=self._clock, seconds=self._left(), tell=self._tell, guard=self._guard,
+            )  # fmt: skip
 
     def _switch(self, release: Release) -> Release:
         """From here on users may notice."""
         plan, progress = self._plan, self.progress
         release = progress.release = self._records.activate(release)
         progress.changed = True
-        applier = Applier(self._cluster, plan.app, plan.objects, tell=self._tell, guard=self._guard, adopt=plan.adopt)
+        applier = self._applier()
         for obj in plan.objects:
             progress.applied.append(self._apply(applier, obj))
             if obj["kind"] == "CustomResourceDefinition":
@@ -116,6 +123,10 @@ class Deployment:
                 )
         progress.release = self._records.applied(release, progress.applied)
         return progress.release
+
+    def _applier(self) -> Applier:
+        plan = self._plan
+        return Applier(self._cluster, plan.app, plan.objects, tell=self._tell, guard=self._guard, adopt=plan.adopt)
 
     def _apply(self, applier: Applier, obj: Object) -> Object:
         done: Applied = applier.apply(obj)

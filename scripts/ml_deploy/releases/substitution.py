@@ -128,8 +128,8 @@ def tie_configuration(manifests: Sequence[Manifest]) -> list[Manifest]:
     copies = [replace(one, object=copy.deepcopy(one.object)) for one in manifests]
     for one in copies:
         template = template_of(one.object)
-        used = sorted(set(_used(template["spec"]))) if template and one.object["kind"] != "Job" else []
-        contents = [(kind, name, _contents(data[kind, name])) for kind, name in used if (kind, name) in data]
+        named = sorted(used(template["spec"])) if template and one.object["kind"] != "Job" else []
+        contents = [(kind, name, _contents(data[kind, name])) for kind, name in named if (kind, name) in data]
         if template and contents:
             digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
             annotations = template.setdefault("metadata", {}).setdefault("annotations", {})
@@ -141,16 +141,21 @@ def _contents(obj: Object) -> list[Any]:
     return [obj.get("data"), obj.get("binaryData"), obj.get("stringData")]
 
 
-def _used(value: Any) -> Iterator[tuple[str, str]]:
-    """The config maps and secrets that a pod spec names: volumes, projected volumes, env, envFrom."""
+def used(pod_spec: Object) -> set[tuple[str, str]]:
+    """(kind, name) of the config maps and secrets that a pod spec names: volumes, projected volumes, env, envFrom."""
+    return {(kind, str(holder.get(key))) for kind, holder, key in references(pod_spec)}
+
+
+def references(value: Any) -> Iterator[tuple[str, Object, str]]:
+    """Where a pod spec names config maps and secrets: the kind, the dictionary, and the key that holds the name."""
     if isinstance(value, list):
         for inner in value:
-            yield from _used(inner)
+            yield from references(inner)
     elif isinstance(value, dict):
         for key, inner in value.items():
             if key in ("configMap", "configMapRef", "configMapKeyRef") and isinstance(inner, dict):
-                yield "ConfigMap", str(inner.get("name"))
+                yield "ConfigMap", inner, "name"
             elif key in ("secret", "secretRef", "secretKeyRef") and isinstance(inner, dict):
-                yield "Secret", str(inner.get("secretName") or inner.get("name"))
+                yield "Secret", inner, "secretName" if "secretName" in inner else "name"
             else:
-                yield from _used(inner)
+                yield from references(inner)

@@ -1,0 +1,90 @@
+"""What a pod before traffic needs beside itself: the release's new configuration, without touching the live one.
+
+Config maps and secrets that differ from what is live are copied under names of their own for as
+long as the pod lives; what can harm nobody (accounts, rights, claims) is made ahead.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ml_deploy.errors import AuthFailed, Forbidden, Unreachable
+from ml_deploy.releases.before_traffic import ROLE
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.records import APP, REVISION, ref_of
+from ml_deploy.releases.restore import secret_values
+from ml_deploy.releases.substitution import references, used
+
+_AHEAD = ("Namespace", "CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Role", "ClusterRole", "RoleBinding",
+          "ClusterRoleBinding", "PersistentVolumeClaim")  # fmt: skip
+_LABELS = {ROLE: "before-traffic", "app.kubernetes.io/managed-by": "ml-deploy"}
+
+
+def needed_ahead(cluster: Cluster, objects: Sequence[Object]) -> list[Object]:
+    """Objects that pods need to start and that are not there yet; making them changes nothing for users."""
+    found = [obj for obj in objects if obj.get("kind") in _AHEAD]
+    return [obj for obj in found if cluster.get(ref_of(obj, cluster.namespace)) is None]
+
+
+@contextmanager
+def configured(
+    cluster: Cluster, workload: Object, objects: Sequence[Object], *, app: str, revision: int, guard: Callable[[], None]
+) -> Iterator[Object]:
+    """The workload with a template that uses copies of the release's new config maps and secrets; they go afterwards."""
+    namespace = (workload.get("metadata") or {}).get("namespace") or cluster.namespace
+    _remove_leftovers(cluster, app, namespace)
+    template = workload["spec"]["template"]
+    renamed: dict[tuple[str, str], str] = {}
+    copies: list[Object] = []
+    for obj in objects:
+        name = obj["metadata"]["name"]
+        if (obj["kind"], name) in used(template["spec"]) and _differs(obj, cluster.get(ref_of(obj, namespace))):
+            renamed[obj["kind"], name] = f"{name[:200]}-r{revision}-before-traffic"
+            copies.append(_copy(obj, renamed[obj["kind"], name], namespace, app, revision))
+    try:
+        for one in copies:
+            guard()
+            cluster.create(one)
+        yield _rewritten(workload, renamed)
+    finally:
+        for one in copies:
+            _remove(cluster, ref_of(one))
+
+
+def _differs(obj: Object, live: Object | None) -> bool:
+    if live is None:
+        return True
+    if obj["kind"] == "Secret":
+        return secret_values(obj) != secret_values(live)
+    return any((obj.get(part) or {}) != (live.get(part) or {}) for part in ("data", "binaryData"))
+
+
+def _copy(obj: Object, name: str, namespace: str, app: str, revision: int) -> Object:
+    labels = {**_LABELS, APP: app, REVISION: str(revision)}
+    return {**obj, "metadata": {"name": name, "namespace": namespace, "labels": labels}}
+
+
+def _rewritten(workload: Object, renamed: dict[tuple[str, str], str]) -> Object:
+    changed = copy.deepcopy(workload)
+    for kind, holder, key in references(changed["spec"]["template"]["spec"]):
+        new = renamed.get((kind, str(holder.get(key))))
+        if new:
+            holder[key] = new
+    return changed
+
+
+def _remove_leftovers(cluster: Cluster, app: str, namespace: str) -> None:
+    """Copies that a killed run left. The lock is held."""
+    selector = f"{APP}={app},{ROLE}=before-traffic"
+    for kind in ("ConfigMap", "Secret"):
+        for one in cluster.list("v1", kind, namespace, selector=selector):
+            _remove(cluster, ref_of(one))
+
+
+def _remove(cluster: Cluster, ref: Ref) -> None:
+    try:
+        cluster.delete(ref)
+    except (ApiError, AuthFailed, Forbidden, Unreachable):
+        pass  # the next run removes it
