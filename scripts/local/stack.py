@@ -137,9 +137,7 @@ class Stack:
             return kubeconfig
         self._say("Starting a cluster: the stand-in (scripts/local/kube), pods are containers of the Docker Engine")
         kubeconfig.unlink(missing_ok=True)
-        self._start(
-            "cluster", LOCAL / "kube" / "__main__.py", "--state", kubeconfig.parent, ready=kubeconfig, seconds=30
-        )
+        self._start("cluster", LOCAL / "kube" / "main.py", "--state", kubeconfig.parent, ready=kubeconfig, seconds=30)
         return kubeconfig
 
     def _kind(self) -> Path:

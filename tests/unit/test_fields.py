@@ -30,6 +30,22 @@ def test_defaults_and_values() -> None:
     assert inputs == Inputs(model="m.pkl", check=True, tags=("a", "b"), wait=300.0)
 
 
+def test_defaults_that_an_action_hands_over_contradict_nothing() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Choice:
+        port: int = fields.integer("Port.", default="8000")
+        manifests: str = fields.text("Files.")
+
+        @staticmethod
+        def contradictions(given: Mapping[str, str]) -> Iterator[str]:
+            if "port" in given and "manifests" in given:
+                yield "`port` and `manifests` do not go together"
+
+    assert fields.read(Choice, {"port": "8000", "manifests": "k8s"}).port == 8000
+    with pytest.raises(InputError, match="do not go together"):
+        fields.read(Choice, {"port": "80", "manifests": "k8s"})
+
+
 def test_every_problem_is_named_at_once_and_no_secret() -> None:
     with pytest.raises(InputError) as caught:
         fields.read(Inputs, {"check": "yes", "wait": "5 minutes", "password": "hunter2", "tags": "a"})

@@ -175,7 +175,7 @@ def read(cls: type[T], values: Mapping[str, str]) -> T:
     """Build `cls` from raw strings by kebab-case name. Raises one InputError naming every problem.
 
     A class may have `contradictions(values)`: a static method that yields sentences about
-    inputs that do not go together, judged on the raw, non-empty strings.
+    inputs that do not go together, judged on the raw strings that differ from their defaults.
     """
     parsed, problems = _parse(cls, values)
     if problems:
@@ -189,16 +189,19 @@ def problems_of(cls: type, values: Mapping[str, str]) -> list[str]:
 
 
 def _parse(cls: type, values: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    known = inputs_of(cls)
     given = {name: value for name, value in values.items() if value.strip()}
     parsed: dict[str, Any] = {}
     problems: list[str] = []
-    for name, spec in inputs_of(cls).items():
+    for name, spec in known.items():
         try:
             parsed[name.replace("-", "_")] = _value(spec, given.get(name, ""))
         except ValueError as error:
             shown = "" if spec.secret or name not in given else f" (it is {_short(given[name])})"
             problems.append(f"`{name}` {error}{shown}")
-    problems += getattr(cls, "contradictions", lambda _: ())(given)
+    # In an action every input arrives, with its default where the user wrote none: that one is nobody's choice.
+    chosen = {name: value for name, value in given.items() if name not in known or value != known[name].default}
+    problems += getattr(cls, "contradictions", lambda _: ())(chosen)
     return parsed, problems
 
 
