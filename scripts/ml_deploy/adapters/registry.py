@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from ml_deploy.adapters.azure import ACR_SCOPE, claims
 from ml_deploy.adapters.rest import Rest, decoded, retry_after
 from ml_deploy.errors import AuthFailed, Forbidden, MlDeployError, RegistryError, Unreachable
+from ml_deploy.images.reference import DOCKER_HUB
 from ml_deploy.images.registry import Manifest, PushEvent, RegistryAccess
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _MANIFESTS = ", ".join((
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ))  # fmt: skip
+_DOCKER_HUB_API = "registry-1.docker.io"
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ class HttpRegistry:
             return name.lower()
         try:
             found = self._azure.registry(name)
-        except (Forbidden, MlDeployError) as error:
-            if isinstance(error, (AuthFailed, Unreachable)):
-                raise
+        except (AuthFailed, Unreachable):
+            raise
+        except MlDeployError as error:
             self._log(f"the registry {name} cannot be looked up: {error.message}")
             found = None
         if found is not None:
@@ -135,7 +137,7 @@ class HttpRegistry:
 
     def _first_answer(self) -> requests.Response:
         """`GET /v2/` over TLS; over plain HTTP where the engine would do so too."""
-        self._base = f"https://{self.host}"
+        self._base = f"https://{_DOCKER_HUB_API if self.host == DOCKER_HUB else self.host}"
         try:
             return self._rest.send("GET", f"{self._base}/v2/")
         except Unreachable as error:

@@ -53,7 +53,13 @@ class Rest:
             last = attempt == attempts
             try:
                 answer = self._session.request(
-                    method, url, headers=sent, data=data, auth=auth, timeout=timeout, allow_redirects=False
+                    method,
+                    url,
+                    headers=sent,
+                    data=data,
+                    auth=auth,
+                    timeout=timeout,
+                    allow_redirects=method in ("GET", "HEAD"),
                 )
             except requests.exceptions.SSLError as error:
                 raise unreachable(url, error) from error

@@ -6,15 +6,19 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ml_deploy.commands.common import AzureInputs, CommandResult, azure_contradictions
-from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import AuthFailed, InputError, MlDeployError, RegistryError, TimedOut
 from ml_deploy.images import reference
-from ml_deploy.images.engine import ImageInfo
-from ml_deploy.images.registry import Failure, Manifest, Progress, Registry, RegistryAccess, judge, pause
-from ml_deploy.runtime.console import Console
+from ml_deploy.images.registry import Failure, Progress, RegistryAccess, judge, pause
 from ml_deploy.runtime.fields import duration, integer, lines, output, secret, text
+
+if TYPE_CHECKING:  # loading these costs a tenth of a warm start
+    from ml_deploy.commands.ports import Adapters
+    from ml_deploy.images.engine import ImageInfo
+    from ml_deploy.images.registry import Manifest, Registry
+    from ml_deploy.runtime.console import Console
 
 TITLE = "Push the image to a registry"
 DESCRIPTION = "Pushes an image to Azure Container Registry (or any registry) with a short-lived token, retries what can be retried, and gives back the digest."
