@@ -1,22 +1,23 @@
-"""The Docker engine's HTTP API, as far as pods need it."""
+"""The Docker engine, as far as pods need it, each call on a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
-import json
-import os
 import platform
 import struct
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 
-import aiohttp
+import docker
+from docker.errors import DockerException
+from docker.utils import parse_repository_tag
 
 PAUSE_IMAGE = "ml-deploy-pause:1"
+THREADS = 256  # one waits for each running container
 
 # What the pause binary does: wait for signals for ever (pause on x86-64, ppoll on aarch64).
 _CODE = {
@@ -29,146 +30,108 @@ _CODE = {
 
 
 class EngineError(Exception):
-    """The engine refused; `code` is its HTTP status."""
+    """The engine does not answer, or refused; `code` is its HTTP status then."""
 
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, error: Exception) -> None:
+        super().__init__(getattr(error, "explanation", None) or str(error))
+        self.code = getattr(error, "status_code", 0)
 
 
 class Engine:
     """A connection to the engine that DOCKER_HOST names, or the local one."""
 
     def __init__(self) -> None:
-        host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        unix = host.startswith("unix://")
-        connector = (
-            aiohttp.UnixConnector(host.removeprefix("unix://"), limit=0) if unix else aiohttp.TCPConnector(limit=0)
-        )
-        self._base = "http://docker" if unix else host.replace("tcp://", "http://")
-        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
-
-    async def close(self) -> None:
-        await self._session.close()
-
-    async def call(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **query: Any
-    ) -> Any:
-        """One request; its JSON answer (None when empty). Raises EngineError."""
-        async with await self._open(method, path, body, headers, query) as response:
-            raw = await response.read()
-        return json.loads(raw) if raw and response.content_type == "application/json" else None
-
-    async def _open(
-        self, method: str, path: str, body: Any, headers: dict[str, str] | None, query: dict[str, Any]
-    ) -> aiohttp.ClientResponse:
-        params = {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in query.items()}
-        content = {"data": body} if isinstance(body, bytes) else {"json": body}
+        """Raises EngineError when none answers."""
+        self._threads = ThreadPoolExecutor(THREADS)
         try:
-            response = await self._session.request(method, self._base + path, params=params, headers=headers, **content)
-        except aiohttp.ClientConnectionError as error:
-            raise EngineError(0, f"the Docker engine does not answer: {error}") from error
-        if response.status >= 400:
-            text = await response.text()
-            response.close()
-            raise EngineError(response.status, _message(text))
-        return response
+            client: Any = docker.from_env(max_pool_size=THREADS)
+            self._api = client.api
+            self._api.timeout = None  # a wait for a container takes as long as it takes
+        except DockerException as error:
+            raise EngineError(error) from error
+
+    async def call(self, name: str, *words: Any, **options: Any) -> Any:
+        """A method of docker-py's low-level client. Raises EngineError."""
+        return await self._run(partial(getattr(self._api, name), *words, **options))
+
+    async def _run(self, work: Callable[[], Any]) -> Any:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (DockerException, OSError) as error:  # requests' errors are OSErrors
+            raise EngineError(error) from error
 
     async def image(self, reference: str) -> dict[str, Any] | None:
         """The image as the engine has it, or None."""
+        name, _, digest = reference.partition("@")
         try:
-            found: dict[str, Any] = await self.call("GET", f"/images/{quote(untagged(reference), safe='/:@')}/json")
+            found: dict[str, Any] = await self.call(
+                "inspect_image", f"{parse_repository_tag(name)[0]}@{digest}" if digest else name
+            )
         except EngineError as error:
             if error.code == 404:
                 return None
             raise
         return found
 
-    async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
-        """Pull an image. Raises EngineError with the registry's word."""
-        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()} if auth else {}
-        name, tag = split(untagged(reference))
-        async with await self._open(
-            "POST", "/images/create", None, headers, {"fromImage": name, "tag": tag}
-        ) as response:
-            async for line in response.content:
-                if error := json.loads(line).get("error"):
-                    raise EngineError(500, error)
+    async def pull(self, reference: str) -> None:
+        """Pull an image with the credentials of the local docker configuration. Raises EngineError."""
+        name, _, digest = reference.partition("@")
+        repository, tag = parse_repository_tag(name)
+        lines = await self.call("pull", repository, tag=digest or tag or "latest", stream=True, decode=True)
+        for line in await self._run(partial(list, lines)):
+            if "error" in line:
+                raise EngineError(DockerException(line["error"]))
 
     async def ensure_pause(self) -> None:
         """The image that holds a pod's network, made here: no registry is needed for it."""
         if await self.image(PAUSE_IMAGE) is None:
-            name, tag = split(PAUSE_IMAGE)
-            await self.call("POST", "/images/create", _pause_layer(), fromSrc="-", repo=name, tag=tag)
+            repository, tag = parse_repository_tag(PAUSE_IMAGE)
+            await self.call("import_image_from_data", _pause_layer(), repository=repository, tag=tag)
 
     async def run(self, name: str, config: dict[str, Any]) -> str:
         """Create and start a container; its id. Raises EngineError, leaving no container behind."""
-        made = await self.call("POST", "/containers/create", config, name=name)
+        made = await self.call("create_container_from_config", config, name)
         try:
-            await self.call("POST", f"/containers/{made['Id']}/start")
+            await self.call("start", made["Id"])
         except EngineError:
             await self.remove(made["Id"])
             raise
         return str(made["Id"])
 
     async def remove(self, container: str) -> None:
+        """Remove a container, if it is there."""
         try:
-            await self.call("DELETE", f"/containers/{container}", force="1", v="1")
+            await self.call("remove_container", container, force=True, v=True)
         except EngineError as error:
             if error.code not in (404, 409):
                 raise
 
     async def remove_labelled(self, label: str) -> None:
         """Remove all containers with a label."""
-        found = await self.call("GET", "/containers/json", all="1", filters={"label": {label: True}})
+        found = await self.call("containers", all=True, filters={"label": label})
         await asyncio.gather(*(self.remove(one["Id"]) for one in found))
 
     async def execute(self, container: str, command: list[str]) -> tuple[int, str]:
         """Run a command in a container; its exit code and output."""
-        made = await self.call("POST", f"/containers/{container}/exec",
-                               {"Cmd": command, "AttachStdout": True, "AttachStderr": True})  # fmt: skip
-        async with await self._open("POST", f"/exec/{made['Id']}/start", {"Detach": False}, None, {}) as response:
-            output = b"".join([chunk async for chunk in _frames(response)])
-        state = await self.call("GET", f"/exec/{made['Id']}/json")
-        return int(state.get("ExitCode") or 0), output.decode(errors="replace")
+        made = await self.call("exec_create", container, command)
+        output = await self.call("exec_start", made["Id"])
+        state = await self.call("exec_inspect", made["Id"])
+        return int(state["ExitCode"] or 0), output.decode(errors="replace")
 
-    async def logs(self, container: str, **query: Any) -> AsyncIterator[bytes]:
-        """A container's output. The request is made at once, reading it is up to the caller."""
-        response = await self._open(
-            "GET", f"/containers/{container}/logs", None, None, {"stdout": 1, "stderr": 1, **query}
-        )
-        return _frames(response)
+    async def logs(self, container: str, **options: Any) -> AsyncIterator[bytes]:
+        """A container's output; asked for at once, read as far as the caller reads."""
+        chunks = iter(await self.call("logs", container, stream=True, **options))
 
+        async def read() -> AsyncIterator[bytes]:
+            while chunk := await self._run(partial(next, chunks, b"")):
+                yield chunk
 
-async def _frames(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The engine's stream of stdout and stderr, without its 8-byte headers."""
-    async with response:
-        while head := await response.content.read(1):
-            head += await response.content.readexactly(7)
-            yield await response.content.readexactly(struct.unpack(">xxxxI", head)[0])
+        return read()
 
-
-def split(reference: str) -> tuple[str, str]:
-    """Name and tag (or digest) of an image reference; `latest` when there is none."""
-    if "@" in reference:
-        name, _, digest = reference.partition("@")
-        return name, digest
-    head, _, tail = reference.rpartition("/")
-    name, _, tag = tail.partition(":")
-    return f"{head}/{name}" if head else name, tag or "latest"
-
-
-def untagged(reference: str) -> str:
-    """`name:tag@digest` as `name@digest`."""
-    name, at, digest = reference.partition("@")
-    return f"{split(name)[0]}@{digest}" if at else reference
-
-
-def _message(text: str) -> str:
-    try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError):
-        return text.strip()
+    def close(self) -> None:
+        """Let go of the threads; those that wait for a container end with it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._api.close()
 
 
 def _pause_layer() -> bytes:
@@ -177,8 +140,7 @@ def _pause_layer() -> bytes:
     header = struct.pack(
         "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, start + 120, 64, 0, 0, 64, 56, 1, 64, 0, 0
     )
-    program = struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000)
-    binary = header + program + code
+    binary = header + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as archive:
         entry = tarfile.TarInfo("pause")

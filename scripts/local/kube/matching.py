@@ -9,64 +9,56 @@ from .errors import bad_request
 from .kinds import Object
 
 Test = Callable[[Object], bool]
-_SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
+Requirement = tuple[str, str, list[str]]
+_QUERY = re.compile(r"^(!?)\s*([^\s=!]+)\s*(?:(==?|!=)\s*(\S*)|(in|notin)\s*\(([^)]*)\))?$")
 
 
-def labels_match(selector: Mapping[str, object] | None, labels: Mapping[str, str] | None) -> bool:
-    """Whether a plain map selects these labels; an empty or missing map selects nothing."""
-    have = labels or {}
-    return bool(selector) and all(have.get(key) == value for key, value in (selector or {}).items())
+def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    key, operator, values = requirement
+    value = labels.get(key)
+    tests = {"In": value in values, "NotIn": value not in values, "Exists": value is not None}
+    return tests.get(operator, value is None)
+
+
+def labels_match(selector: Mapping[str, str] | None, obj: Object) -> bool:
+    """Whether a plain map selects an object; an empty or missing map selects nothing."""
+    labels = obj["metadata"].get("labels") or {}
+    return bool(selector) and all(labels.get(key) == value for key, value in (selector or {}).items())
 
 
 def selector_matches(selector: Object, labels: Mapping[str, str] | None) -> bool:
     """Whether a LabelSelector (matchLabels, matchExpressions) selects these labels."""
-    have = labels or {}
-    if not all(have.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_expression(one, have) for one in selector.get("matchExpressions") or [])
-
-
-def _expression(one: Object, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(one["key"]), one.get("values") or []
-    tests = {"In": value in values, "NotIn": value not in values, "Exists": value is not None}
-    return tests.get(one["operator"], value is None)
+    needs = [(key, "In", [value]) for key, value in (selector.get("matchLabels") or {}).items()]
+    needs += [(one["key"], one["operator"], one.get("values")) for one in selector.get("matchExpressions") or []]
+    return all(_holds(need, labels or {}) for need in needs)
 
 
 def label_query(text: str) -> Test:
     """A test for `labelSelector=`."""
-    tests = [_label_test(part.strip()) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-    return lambda obj: all(test(obj["metadata"].get("labels") or {}) for test in tests)
+    needs = [_requirement(part.strip()) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    return lambda obj: all(_holds(need, obj["metadata"].get("labels") or {}) for need in needs)
 
 
-def _label_test(part: str) -> Callable[[Mapping[str, str]], bool]:
-    if found := _SET.match(part):
-        key, operator, values = found[1], found[2], {value.strip() for value in found[3].split(",")}
-        return lambda labels: (labels.get(key) in values) == (operator == "in")
-    if "!=" in part:
-        key, _, value = part.partition("!=")
-        return lambda labels: labels.get(key.strip()) != value.strip()
-    if "=" in part:
-        key, value = re.split("==?", part, maxsplit=1)
-        return lambda labels: labels.get(key.strip()) == value.strip()
-    if part.startswith("!"):
-        return lambda labels: part[1:].strip() not in labels
-    if " " in part:
-        raise bad_request(f"unable to parse requirement: found {part!r}")
-    return lambda labels: part in labels
+def _requirement(part: str) -> Requirement:
+    found = _QUERY.match(part)
+    if not found:
+        raise bad_request(f"unable to parse requirement: {part!r}")
+    absent, key, sign, value, word, values = found.groups()
+    if sign:
+        return key, "NotIn" if sign == "!=" else "In", [value]
+    if word:
+        return key, "In" if word == "in" else "NotIn", [one.strip() for one in values.split(",")]
+    return key, "DoesNotExist" if absent else "Exists", []
 
 
 def field_query(text: str) -> Test:
     """A test for `fieldSelector=`: any dotted path, with = and !=."""
-    tests = [_field_test(part) for part in text.split(",") if part]
-    return lambda obj: all(test(obj) for test in tests)
+    parts = [re.split(r"(!=|==?)", part, maxsplit=1) for part in text.split(",") if part]
+    return lambda obj: all((field(obj, path) == value) == (sign != "!=") for path, sign, value in parts)
 
 
-def _field_test(part: str) -> Test:
-    path, operator, value = re.split(r"(!=|==?)", part, maxsplit=1)
-    return lambda obj: (_field(obj, path) == value) == (operator != "!=")
-
-
-def _field(obj: Object, path: str) -> str:
+def field(obj: Object, path: str) -> str:
+    """The text at a dotted path; empty where there is none."""
     value: object = obj
     for step in path.split("."):
         value = value.get(step, "") if isinstance(value, dict) else ""

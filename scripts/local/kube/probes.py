@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -12,50 +13,52 @@ from .kinds import Object
 
 def port_of(value: int | str, container: Object) -> int:
     """A port by number or by its name in the container."""
-    if isinstance(value, int) or str(value).isdigit():
+    if str(value).isdigit():
         return int(value)
     return next((port["containerPort"] for port in container.get("ports") or [] if port.get("name") == value), 0)
 
 
-async def check(
-    http: aiohttp.ClientSession, engine: Engine, id_: str, ip: str, probe: Object, container: Object
-) -> str | None:
-    """Ask once. None when it passes, else why not."""
-    seconds = probe["timeoutSeconds"]
-    try:
-        return await asyncio.wait_for(act(http, engine, id_, ip, probe, container), seconds)
-    except asyncio.TimeoutError:
-        return f"timed out after {seconds}s: context deadline exceeded"
-    except (OSError, aiohttp.ClientError, EngineError) as error:
-        return f"{error}"
+@dataclass(frozen=True)
+class Asked:
+    """The container that is asked, and the ways to it."""
 
+    http: aiohttp.ClientSession
+    engine: Engine
+    id: str
+    ip: str
+    spec: Object
 
-async def act(
-    http: aiohttp.ClientSession, engine: Engine, id_: str, ip: str, action: Object, container: Object
-) -> str | None:
-    """Do what a probe or hook says; why it failed, or None."""
-    if "sleep" in action:
-        await asyncio.sleep(action["sleep"]["seconds"])
-    elif "exec" in action:
-        code, output = await engine.execute(id_, action["exec"]["command"])
-        return output.strip() or f"command exited with {code}" if code else None
-    elif "httpGet" in action:
-        return await _http(http, ip, action["httpGet"], container)
-    elif "tcpSocket" in action:
-        _, writer = await asyncio.open_connection(ip, port_of(action["tcpSocket"]["port"], container))
-        writer.close()
-    return None
+    async def ask(self, action: Object, seconds: float) -> str | None:
+        """Do what a probe or hook says. None when it succeeds, else why not."""
+        try:
+            return await asyncio.wait_for(self._act(action), seconds)
+        except asyncio.TimeoutError:
+            return f"timed out after {seconds:g}s: context deadline exceeded"
+        except (OSError, aiohttp.ClientError, EngineError) as error:
+            return str(error)
 
+    async def _act(self, action: Object) -> str | None:
+        if "sleep" in action:
+            await asyncio.sleep(action["sleep"]["seconds"])
+        elif "exec" in action:
+            code, output = await self.engine.execute(self.id, action["exec"]["command"])
+            return (output.strip() or f"command exited with {code}") if code else None
+        elif "httpGet" in action:
+            return await self._http(action["httpGet"])
+        elif "tcpSocket" in action:
+            _, writer = await asyncio.open_connection(self.ip, port_of(action["tcpSocket"]["port"], self.spec))
+            writer.close()
+        return None
 
-async def _http(http: aiohttp.ClientSession, ip: str, get: Object, container: Object) -> str | None:
-    address = (
-        f"{get['scheme'].lower()}://{get.get('host') or ip}:{port_of(get['port'], container)}/{get['path'].lstrip('/')}"
-    )
-    headers = {one["name"]: one["value"] for one in get.get("httpHeaders") or []}
-    try:
-        async with http.get(
-            address, headers={"User-Agent": "kube-probe/1.36", **headers}, allow_redirects=False
-        ) as answer:
-            return None if 200 <= answer.status < 400 else f"HTTP probe failed with statuscode: {answer.status}"
-    except aiohttp.ClientConnectorError as error:
-        return f'Get "{address}": dial tcp {ip}: connect: {error.os_error.strerror or error.os_error}'
+    async def _http(self, get: Object) -> str | None:
+        where = f"{get.get('host') or self.ip}:{port_of(get['port'], self.spec)}"
+        address = f"{get['scheme'].lower()}://{where}/{get['path'].lstrip('/')}"
+        headers = {
+            "User-Agent": "kube-probe/1.36",
+            **{one["name"]: one["value"] for one in get.get("httpHeaders") or []},
+        }
+        try:
+            async with self.http.get(address, headers=headers, allow_redirects=False) as answer:
+                return None if 200 <= answer.status < 400 else f"HTTP probe failed with statuscode: {answer.status}"
+        except aiohttp.ClientConnectorError as error:
+            return f'Get "{address}": dial tcp {where}: connect: {(error.os_error.strerror or str(error)).lower()}'

@@ -13,13 +13,13 @@ from .admission import stamp
 from .engine import PAUSE_IMAGE, EngineError
 from .kinds import POD, Object
 from .podspec import ConfigError
-from .probes import act, check
+from .probes import Asked
+from .store import place
 
 if TYPE_CHECKING:
     from .node import Node
 
-PULL_BACKOFF = (10, 300)
-CRASH_BACKOFF = (10, 300)
+BACKOFF, BACKOFF_LIMIT = 10, 300
 CALM_SECONDS = 600  # a container that ran this long starts without a wait again
 
 
@@ -36,13 +36,18 @@ class Container:
     restarts: int = 0
     started: bool = False
     ready: bool = False
+    probes: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.spec["name"])
 
     def status(self) -> Object:
         """As in `status.containerStatuses`."""
         digest = (self.image.get("RepoDigests") or [self.image.get("Id", "")])[0]
-        return {"name": self.spec["name"], "state": self.state, "lastState": self.last, "ready": self.ready,
-                "restartCount": self.restarts, "image": self.spec["image"], "imageID": digest, "started": self.started,
-                **({"containerID": f"docker://{self.id or self.last_id}"} if self.id or self.last_id else {})}  # fmt: skip
+        ids = {"containerID": f"docker://{self.id or self.last_id}"} if self.id or self.last_id else {}
+        return {"name": self.name, "state": self.state, "lastState": self.last, "ready": self.ready, **ids,
+                "restartCount": self.restarts, "image": self.spec["image"], "imageID": digest, "started": self.started}  # fmt: skip
 
 
 class Runner:
@@ -50,44 +55,36 @@ class Runner:
 
     def __init__(self, node: Node, pod: Object) -> None:
         self.node, self.pod, self.engine = node, pod, node.engine
-        self.ip = ""
-        self.sandbox = ""
-        self.folder = node.state / "pods" / pod["metadata"]["uid"]
+        self.ip = self.sandbox = ""
+        self.folder: Path = node.state / "pods" / pod["metadata"]["uid"]
         self.volumes: dict[str, Path] = {}
-        self.init = {one["name"]: Container(one) for one in pod["spec"].get("initContainers") or []}
-        self.main = {one["name"]: Container(one) for one in pod["spec"]["containers"]}
-        self.initialized = not self.init
-        self._probes: dict[str, list[asyncio.Task[None]]] = {}
+        self.containers = {one["name"]: Container(one) for one in pod["spec"]["containers"]}
+        self._policy = pod["spec"]["restartPolicy"]
         self._ending: asyncio.Task[None] | None = None
         self._task = asyncio.ensure_future(self._run())
 
-    @property
-    def containers(self) -> dict[str, Container]:
-        return {**self.init, **self.main}
+    def event(self, type_: str, reason: str, message: str, one: Container | None = None) -> None:
+        self.node.admission.event(self.pod, type_, reason, message, f"spec.containers{{{one.name}}}" if one else "")
 
-    def event(self, type_: str, reason: str, message: str, container: Container | None = None) -> None:
-        where = f"spec.containers{{{container.spec['name']}}}" if container else ""
-        self.node.recorder.event(self.pod, type_, reason, message, where)
+    def _lookup(self) -> podspec.Lookup:
+        return lambda kind, name: self.node.store.get(kind, self.pod["metadata"]["namespace"], name)
 
     async def _run(self) -> None:
+        self.publish()
         try:
-            self.publish()
             await self._mount()
             await self._network()
-            for one in self.init.values():
-                if await self._live(one, init=True):
-                    return
-            self.initialized = True
-            await asyncio.gather(*(self._live(one) for one in self.main.values()))
+            await asyncio.gather(*(self._live(one) for one in self.containers.values()))
         except EngineError as error:
             self.event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
 
     async def _mount(self) -> None:
+        self.folder.mkdir(parents=True)
         while True:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lookup = self.node.lookup(self.pod["metadata"]["namespace"])
-                self.volumes = podspec.write_volumes(self.pod, self.folder, lookup)
+                if self.pod["spec"].get("initContainers"):
+                    raise ConfigError("the stand-in has no init containers", "FailedMount")
+                self.volumes = podspec.write_volumes(self.pod, self.folder, self._lookup())
                 return
             except ConfigError as error:
                 self.event("Warning", error.reason, str(error))
@@ -98,104 +95,102 @@ class Runner:
         name = self.pod["metadata"]["name"]
         config = {"Image": PAUSE_IMAGE, "Cmd": ["/pause"], "Hostname": name[:63], "Labels": self._labels("POD")}
         self.sandbox = await self.engine.run(self._name("POD", 0), config)
-        found = (await self.engine.call("GET", f"/containers/{self.sandbox}/json"))["NetworkSettings"]
-        self.ip = found["IPAddress"] or next(iter(found["Networks"].values()))["IPAddress"]
+        found = (await self.engine.call("inspect_container", self.sandbox))["NetworkSettings"]["Networks"]
+        self.ip = next(iter(found.values()))["IPAddress"]
         self.publish()
 
     def _labels(self, container: str) -> dict[str, str]:
         key, _, value = self.node.label.partition("=")
-        metadata = self.pod["metadata"]
-        return {key: value, "io.kubernetes.pod.name": metadata["name"], "io.kubernetes.container.name": container,
-                "io.kubernetes.pod.namespace": metadata["namespace"]}  # fmt: skip
+        names = zip(("namespace", "name"), place(self.pod), strict=True)
+        return {
+            key: value,
+            "io.kubernetes.container.name": container,
+            **{f"io.kubernetes.pod.{k}": v for k, v in names},
+        }
 
     def _name(self, container: str, attempt: int) -> str:
-        metadata = self.pod["metadata"]
-        return f"k8s_{container}_{metadata['name']}_{metadata['namespace']}_{metadata['uid']}_{attempt}"
+        return "_".join(["k8s", container, *reversed(place(self.pod)), self.pod["metadata"]["uid"], str(attempt)])
 
-    async def _live(self, one: Container, init: bool = False) -> int:
-        """Start a container again and again as the restart policy says; its last exit code."""
-        delay, policy = 0, self.pod["spec"]["restartPolicy"]
+    async def _live(self, one: Container) -> None:
+        """Start a container again and again as the restart policy says."""
+        delay, clock = 0, asyncio.get_running_loop().time
         while True:
             await self._image(one)
-            begin = asyncio.get_running_loop().time()
-            ended = await self._attempt(one, await self._config(one))
+            begin = clock()
+            one.state = {"terminated": await self._attempt(one, await self._config(one))}
             one.ready = one.started = False
-            one.state = {"terminated": ended}
-            code = int(ended["exitCode"])
-            one.ready = init and code == 0
             self.publish()
-            if policy == "Never" or (code == 0 and (init or policy == "OnFailure")):
-                return code
+            if self._policy == "Never" or (self._policy == "OnFailure" and not one.state["terminated"]["exitCode"]):
+                return
             one.last = one.state
-            delay = 0 if asyncio.get_running_loop().time() - begin > CALM_SECONDS else delay
+            delay = 0 if clock() - begin > CALM_SECONDS else delay
             if delay:
                 await self._back_off(one, delay)
-            delay = min(max(delay * 2, CRASH_BACKOFF[0]), CRASH_BACKOFF[1])
+            delay = min(max(delay * 2, BACKOFF), BACKOFF_LIMIT)
             one.restarts += 1
 
     async def _back_off(self, one: Container, delay: int) -> None:
-        where = f"{self.pod['metadata']['name']}_{self.pod['metadata']['namespace']}({self.pod['metadata']['uid']})"
-        message = f"back-off {_duration(delay)} restarting failed container={one.spec['name']} pod={where}"
-        self.wait(one, "CrashLoopBackOff", message)
-        self.event("Warning", "BackOff", f"Back-off restarting failed container {one.spec['name']} in pod {where}", one)
+        pod = f"{'_'.join(reversed(place(self.pod)))}({self.pod['metadata']['uid']})"
+        for_ = f"{delay // 60}m{delay % 60}s" if delay >= 60 else f"{delay}s"
+        self._wait(one, "CrashLoopBackOff", f"back-off {for_} restarting failed container={one.name} pod={pod}")
+        self.event("Warning", "BackOff", f"Back-off restarting failed container {one.name} in pod {pod}", one)
         await asyncio.sleep(delay)
 
-    def wait(self, one: Container, reason: str, message: str) -> None:
+    def _wait(self, one: Container, reason: str, message: str) -> None:
         one.state = {"waiting": {"reason": reason, "message": message}}
         self.publish()
 
     async def _image(self, one: Container) -> None:
         """Have the image, pulling it with back-off."""
-        image, delay = one.spec["image"], PULL_BACKOFF[0]
+        image, delay = one.spec["image"], BACKOFF
         while True:
             try:
                 found = await self.engine.image(image)
                 if not found and one.spec["imagePullPolicy"] != "Never":
-                    await self._pull(one, image)
+                    self.event("Normal", "Pulling", f'Pulling image "{image}"', one)
+                    await self.engine.pull(image)
+                    self.event("Normal", "Pulled", f'Successfully pulled image "{image}"', one)
                     found = await self.engine.image(image)
                 if found:
                     one.image = found
                     return
-                self._pull_failed(
-                    one, "ErrImageNeverPull", f'Container image "{image}" is not present with pull policy of Never'
+                reason, message = (
+                    "ErrImageNeverPull",
+                    f'Container image "{image}" is not present with pull policy of Never',
                 )
             except EngineError as error:
-                invalid = error.code == 400
-                self._pull_failed(
-                    one, "InvalidImageName" if invalid else "ErrImagePull", f'Failed to pull image "{image}": {error}'
-                )
-            await asyncio.sleep(1)
-            if one.state["waiting"]["reason"] == "ErrImagePull":
-                why = one.state["waiting"]["message"]
-                self.wait(one, "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {why}')
-                self.event("Normal", "BackOff", f'Back-off pulling image "{image}"', one)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, PULL_BACKOFF[1])
+                reason = "InvalidImageName" if error.code == 400 else "ErrImagePull"
+                message = f'Failed to pull image "{image}": {error}'
+            await self._image_back_off(one, reason, message, delay)
+            delay = min(delay * 2, BACKOFF_LIMIT)
 
-    async def _pull(self, one: Container, image: str) -> None:
-        self.event("Normal", "Pulling", f'Pulling image "{image}"', one)
-        await self.engine.pull(image, self.node.pull_auth(self.pod, image))
-        self.event("Normal", "Pulled", f'Successfully pulled image "{image}"', one)
-
-    def _pull_failed(self, one: Container, reason: str, message: str) -> None:
-        self.wait(one, reason, message)
+    async def _image_back_off(self, one: Container, reason: str, message: str, delay: int) -> None:
+        self._wait(one, reason, message)
         self.event("Warning", "Failed", message, one)
         self.event("Warning", "Failed", f"Error: {reason}", one)
+        await asyncio.sleep(1)
+        if reason == "ErrImagePull":
+            why = f'Back-off pulling image "{one.spec["image"]}"'
+            self._wait(one, "ImagePullBackOff", f"{why}: ErrImagePull: {message}")
+            self.event("Normal", "BackOff", why, one)
+        await asyncio.sleep(delay)
+
+    def _message(self, one: Container) -> Path:
+        return self.folder / f"{one.name}.{one.restarts}.message"
 
     async def _config(self, one: Container) -> Object:
         """The engine's configuration, once everything that it refers to is there."""
+        pod = {**self.pod, "status": {"podIP": self.ip}}
         while True:
             try:
-                pod = {**self.pod, "status": {"podIP": self.ip}}
-                env = podspec.environment(pod, one.spec, self.node.lookup(pod["metadata"]["namespace"]))
-                message = self.folder / f"{one.spec['name']}.{one.restarts}.message"
-                message.touch()
-                message.chmod(0o666)
-                config = podspec.container_config(pod, one.spec, one.image, self.volumes, env, message)
+                env = podspec.environment(pod, one.spec, self._lookup())
+                self._message(one).touch()
+                self._message(one).chmod(0o666)
+                config = podspec.container_config(pod, one.spec, one.image, self.volumes, env, self._message(one))
                 config["HostConfig"]["NetworkMode"] = f"container:{self.sandbox}"
-                return {**config, "Labels": self._labels(one.spec["name"])}
+                return {**config, "Labels": self._labels(one.name)}
             except ConfigError as error:
-                self.wait(one, error.reason, str(error))
+                self._wait(one, error.reason, str(error))
                 self.event("Warning", "Failed", f"Error: {error}", one)
                 await asyncio.sleep(5)
 
@@ -204,111 +199,93 @@ class Runner:
         if one.last_id:
             await self.engine.remove(one.last_id)
         one.last_id, one.id = one.id, ""
+        begin = stamp()
         try:
-            one.id = await self.engine.run(self._name(one.spec["name"], one.restarts), config)
+            one.id = await self.engine.run(self._name(one.name, one.restarts), config)
         except EngineError as error:
             self.event("Warning", "Failed", f"Error: {error}", one)
             return {
                 "exitCode": 128,
                 "reason": "StartError",
                 "message": str(error),
-                "startedAt": stamp(),
+                "startedAt": begin,
                 "finishedAt": stamp(),
             }
-        self.event("Normal", "Started", f"Container started: {one.spec['name']}", one)
-        one.state = {"running": {"startedAt": stamp()}}
-        self._probes[one.spec["name"]] = []
-        self._after_startup(one) if "startupProbe" not in one.spec else self._probe(one, "startupProbe")
+        self.event("Normal", "Started", f"Container started: {one.name}", one)
+        one.state = {"running": {"startedAt": begin}}
+        self._probe(one, "startupProbe") if "startupProbe" in one.spec else self._after_startup(one)
         self.publish()
         try:
-            await self.engine.call("POST", f"/containers/{one.id}/wait")
+            await self.engine.call("wait", one.id)
         finally:
-            for task in self._probes.pop(one.spec["name"], []):
-                task.cancel()
-        return await self._terminated(one)
-
-    async def _terminated(self, one: Container) -> Object:
-        state = (await self.engine.call("GET", f"/containers/{one.id}/json"))["State"]
+            while one.probes:
+                one.probes.pop().cancel()
+        state = (await self.engine.call("inspect_container", one.id))["State"]
         reason = "OOMKilled" if state["OOMKilled"] else "Error" if state["ExitCode"] else "Completed"
-        ended = {"exitCode": state["ExitCode"], "reason": reason, "startedAt": one.state.get("running", {}).get("startedAt"),
-                 "finishedAt": stamp(), "containerID": f"docker://{one.id}"}  # fmt: skip
-        message = (self.folder / f"{one.spec['name']}.{one.restarts}.message").read_text(errors="replace")[:4096]
-        if not message and state["ExitCode"] and one.spec["terminationMessagePolicy"] == "FallbackToLogsOnError":
-            message = b"".join([chunk async for chunk in await self.engine.logs(one.id, tail=80)])[-2048:].decode(
-                errors="replace"
-            )
-        return ended | ({"message": message} if message else {})
+        message = self._message(one).read_text(errors="replace")[:4096]
+        return {"exitCode": state["ExitCode"], "reason": reason, "startedAt": begin, "finishedAt": stamp(),
+                "containerID": f"docker://{one.id}", **({"message": message} if message else {})}  # fmt: skip
 
     # probes
 
     def _after_startup(self, one: Container) -> None:
-        one.started = True
-        one.ready = "readinessProbe" not in one.spec
-        for which in ("readinessProbe", "livenessProbe"):
-            if which in one.spec:
-                self._probe(one, which)
+        one.started, one.ready = True, "readinessProbe" not in one.spec
+        for which in one.spec.keys() & {"readinessProbe", "livenessProbe"}:
+            self._probe(one, which)
 
     def _probe(self, one: Container, which: str) -> None:
-        self._probes[one.spec["name"]].append(asyncio.ensure_future(self._watch(one, which, one.spec[which])))
+        one.probes.append(asyncio.ensure_future(self._watch(one, which, one.spec[which])))
+
+    def _asked(self, one: Container) -> Asked:
+        return Asked(self.node.http, self.engine, one.id, self.ip, one.spec)
 
     async def _watch(self, one: Container, which: str, probe: Object) -> None:
-        failures = successes = 0
+        good = bad = 0
         await asyncio.sleep(probe.get("initialDelaySeconds", 0))
         while True:
-            why = await check(self.node.http, self.engine, one.id, self.ip, probe, one.spec)
-            successes, failures = (successes + 1, 0) if why is None else (0, failures + 1)
-            if why is not None:
-                word = which.removesuffix("Probe").capitalize()
-                self.event("Warning", "Unhealthy", f"{word} probe failed: {why}", one)
-            if successes >= probe["successThreshold"] and self._good(one, which):
-                return
-            if failures >= probe["failureThreshold"] and await self._bad(one, which):
-                return
+            why = await self._asked(one).ask(probe, probe["timeoutSeconds"])
+            good, bad = (0, bad + 1) if why else (good + 1, 0)
+            if why:
+                self.event(
+                    "Warning", "Unhealthy", f"{which.removesuffix('Probe').capitalize()} probe failed: {why}", one
+                )
+            passed, failed = good >= probe["successThreshold"], bad >= probe["failureThreshold"]
+            if which == "readinessProbe" and (passed or failed) and one.ready != passed:
+                one.ready = passed
+                self.publish()
+            elif which == "startupProbe" and passed:
+                self._after_startup(one)
+                self.publish()
+                return None
+            elif which != "readinessProbe" and failed:
+                return await self._unhealthy(one, which)
             await asyncio.sleep(probe["periodSeconds"])
 
-    def _good(self, one: Container, which: str) -> bool:
-        """What a passed probe changes; True when it need not be asked again."""
-        if which == "startupProbe":
-            self._after_startup(one)
-            self.publish()
-            return True
-        if which == "readinessProbe" and not one.ready:
-            one.ready = True
-            self.publish()
-        return False
-
-    async def _bad(self, one: Container, which: str) -> bool:
-        if which == "readinessProbe":
-            if one.ready:
-                one.ready = False
-                self.publish()
-            return False
+    async def _unhealthy(self, one: Container, which: str) -> None:
         word = which.removesuffix("Probe")
-        self.event("Normal", "Killing", f"Container {one.spec['name']} failed {word} probe, will be restarted", one)
-        grace = one.spec[which].get("terminationGracePeriodSeconds", self.pod["spec"]["terminationGracePeriodSeconds"])
-        await self._stop(one, grace)
-        return True
+        self.event("Normal", "Killing", f"Container {one.name} failed {word} probe, will be restarted", one)
+        await self._stop(one, self.pod["spec"]["terminationGracePeriodSeconds"])
 
     # the end
 
     async def _stop(self, one: Container, grace: float) -> None:
         """preStop, then the stop signal, then no more patience."""
-        begin = asyncio.get_running_loop().time()
-        if hook := (one.spec.get("lifecycle") or {}).get("preStop"):
-            try:
-                await asyncio.wait_for(act(self.node.http, self.engine, one.id, self.ip, hook, one.spec), max(grace, 1))
-            except (asyncio.TimeoutError, EngineError, OSError) as error:
-                self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {error}", one)
-        left = grace - (asyncio.get_running_loop().time() - begin)
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        hook = (one.spec.get("lifecycle") or {}).get("preStop") or {}
+        if why := await self._asked(one).ask(hook, max(grace, 1)):
+            self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {why}", one)
+        left = grace - (clock() - begin)
         try:
-            await self.engine.call("POST", f"/containers/{one.id}/stop", t=int(max(left, 2 if grace else 0)))
+            await self.engine.call("stop", one.id, timeout=int(max(left, 2 if grace else 0)))
         except EngineError:
             pass  # it ended meanwhile
 
     def stop(self) -> None:
         """Do nothing more."""
-        for task in (self._task, self._ending, *(task for tasks in self._probes.values() for task in tasks)):
-            if task and task is not asyncio.current_task():
+        probes = [task for one in self.containers.values() for task in one.probes]
+        for task in (self._task, *([self._ending] if self._ending else []), *probes):
+            if task is not asyncio.current_task():
                 task.cancel()
 
     def terminate(self, grace: int) -> None:
@@ -317,69 +294,46 @@ class Runner:
             self._ending = asyncio.ensure_future(self._terminate(grace))
 
     async def _terminate(self, grace: int) -> None:
-        running = [one for one in self.main.values() if "running" in one.state]
         self._task.cancel()
+        running = [one for one in self.containers.values() if "running" in one.state]
         for one in running:
-            self.event("Normal", "Killing", f"Stopping container {one.spec['name']}", one)
+            self.event("Normal", "Killing", f"Stopping container {one.name}", one)
         await asyncio.gather(*(self._stop(one, grace) for one in running))
-        metadata = self.pod["metadata"]
-        self.node.store.remove(POD, metadata["namespace"], metadata["name"])
+        self.node.store.remove(POD, *place(self.pod))
 
     async def remove(self) -> None:
         """Take everything of the pod away."""
         self.stop()
-        for one in self.containers.values():
-            for container in (one.id, one.last_id):
-                if container:
-                    await self.engine.remove(container)
-        if self.sandbox:
-            await self.engine.remove(self.sandbox)
+        ids = [id_ for one in self.containers.values() for id_ in (one.id, one.last_id)]
+        for id_ in filter(None, [*ids, self.sandbox]):
+            await self.engine.remove(id_)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def publish(self) -> None:
         """Write the pod's status."""
-        live = self.node.store.get(POD, self.pod["metadata"]["namespace"], self.pod["metadata"]["name"])
-        if live is None or live["metadata"]["uid"] != self.pod["metadata"]["uid"]:
-            return
+        live = self.node.store.get(POD, *place(self.pod)) or self.pod
         before = {one["type"]: one for one in live["status"].get("conditions") or []}
-        ready = all(one.ready for one in self.main.values())
-        facts = {"PodScheduled": True, "PodReadyToStartContainers": bool(self.ip), "Initialized": self.initialized,
+        ready = all(one.ready for one in self.containers.values())
+        facts = {"PodScheduled": True, "PodReadyToStartContainers": bool(self.ip), "Initialized": True,
                  "ContainersReady": ready, "Ready": ready}  # fmt: skip
-        status: Object = {"phase": self._phase(), "qosClass": "Burstable", "hostIP": "127.0.0.1",
-                          "startTime": live["status"].get("startTime", stamp()),
-                          "conditions": [self._condition(name, value, before.get(name)) for name, value in facts.items()],
-                          "containerStatuses": [one.status() for one in self.main.values()]}  # fmt: skip
-        if self.init:
-            status["initContainerStatuses"] = [one.status() for one in self.init.values()]
-        if self.ip:
-            status |= {"podIP": self.ip, "podIPs": [{"ip": self.ip}]}
+        status = {"phase": self._phase(), "hostIP": "127.0.0.1", "startTime": live["status"].get("startTime", stamp()),
+                  "conditions": [self._condition(name, value, before.get(name)) for name, value in facts.items()],
+                  "containerStatuses": [one.status() for one in self.containers.values()]}  # fmt: skip
+        status |= {"podIP": self.ip, "podIPs": [{"ip": self.ip}]} if self.ip else {}
         self.node.admission.status(POD, self.pod, status)
 
     def _condition(self, name: str, value: bool, before: Object | None) -> Object:
         if before and before["status"] == str(value):
             return before
-        found = {"type": name, "status": str(value), "lastProbeTime": None, "lastTransitionTime": stamp()}
+        found = {"type": name, "status": str(value), "lastTransitionTime": stamp()}
         if not value and name in ("Ready", "ContainersReady"):
-            unready = [one.spec["name"] for one in self.main.values() if not one.ready]
-            found |= {
-                "reason": "ContainersNotReady",
-                "message": f"containers with unready status: [{' '.join(unready)}]",
-            }
+            unready = " ".join(one.name for one in self.containers.values() if not one.ready)
+            found |= {"reason": "ContainersNotReady", "message": f"containers with unready status: [{unready}]"}
         return found
 
     def _phase(self) -> str:
-        states = [one.state for one in self.main.values()]
-        over = [state["terminated"]["exitCode"] for state in states if "terminated" in state]
-        policy = self.pod["spec"]["restartPolicy"]
-        if any(
-            "terminated" in one.state and one.state["terminated"]["exitCode"] and policy == "Never"
-            for one in self.init.values()
-        ):
-            return "Failed"
-        if len(over) == len(states) and (policy == "Never" or (policy == "OnFailure" and not any(over))):
-            return "Failed" if any(over) else "Succeeded"
-        return "Running" if any(one.id or one.last_id for one in self.main.values()) else "Pending"
-
-
-def _duration(seconds: int) -> str:
-    return f"{seconds // 60}m{seconds % 60}s" if seconds >= 60 else f"{seconds}s"
+        states = [one.state for one in self.containers.values()]
+        codes = [state["terminated"]["exitCode"] for state in states if "terminated" in state]
+        if len(codes) == len(states) and (self._policy == "Never" or (self._policy == "OnFailure" and not any(codes))):
+            return "Failed" if any(codes) else "Succeeded"
+        return "Running" if any(one.id or one.last_id for one in self.containers.values()) else "Pending"

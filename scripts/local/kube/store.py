@@ -24,6 +24,11 @@ class Change(NamedTuple):
     before: Object | None
 
 
+def place(obj: Object) -> tuple[str, str]:
+    """Namespace and name."""
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
 class Store:
     """All objects, in memory."""
 
@@ -45,43 +50,29 @@ class Store:
     def everything(self) -> Iterator[tuple[Kind, Object]]:
         """Every object of every kind."""
         for kind, objects in list(self._objects.items()):
-            for obj in list(objects.values()):
-                yield kind, obj
+            yield from [(kind, obj) for obj in objects.values()]
 
     def put(self, kind: Kind, obj: Object) -> Object:
         """Keep an object under a new resource version and tell the listeners."""
-        key = _key(obj)
-        before = self._objects[kind].get(key)
-        obj = self._versioned(obj)
-        self._objects[kind][key] = obj
-        self._tell("MODIFIED" if before else "ADDED", kind, obj, before)
-        return obj
+        before = self.get(kind, *place(obj))
+        return self._tell("MODIFIED" if before else "ADDED", kind, obj, before)
 
-    def remove(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Forget an object; the last state of it, or None when there was none."""
-        before = self._objects[kind].pop((namespace, name), None)
-        if before is None:
-            return None
-        last = self._versioned(before)
-        self._tell("DELETED", kind, last, before)
-        return last
+    def remove(self, kind: Kind, namespace: str, name: str) -> None:
+        """Forget an object, if it is there."""
+        if before := self._objects[kind].pop((namespace, name), None):
+            self._tell("DELETED", kind, before, before)
 
     def oldest(self) -> int:
         """A watch may start at this version or after it."""
-        if len(self.changes) < KEPT_CHANGES:
-            return 0
-        return self.changes[0].version
+        return self.changes[0].version if len(self.changes) == KEPT_CHANGES else 0
 
-    def _versioned(self, obj: Object) -> Object:
+    def _tell(self, type_: str, kind: Kind, obj: Object, before: Object | None) -> Object:
         self.version += 1
-        return obj | {"metadata": obj["metadata"] | {"resourceVersion": str(self.version)}}
-
-    def _tell(self, type_: str, kind: Kind, obj: Object, before: Object | None) -> None:
+        obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
+        if type_ != "DELETED":
+            self._objects[kind][place(obj)] = obj
         change = Change(self.version, type_, kind, obj, before)
         self.changes.append(change)
         for listener in list(self.listeners):
             listener(change)
-
-
-def _key(obj: Object) -> tuple[str, str]:
-    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        return obj

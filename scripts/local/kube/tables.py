@@ -3,95 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from aiohttp import web
+from typing import Any
 
 from .admission import age
 from .kinds import DEPLOYMENT, EVENT, NAMESPACE, POD, REPLICA_SET, SERVICE, Kind, Object
 
-Cells = tuple[list[str], Callable[[Object], list[object]]]
+COLUMNS: dict[Kind, list[str]] = {
+    POD: ["Name", "Ready", "Status", "Restarts", "Age"], DEPLOYMENT: ["Name", "Ready", "Up-to-date", "Available", "Age"],
+    REPLICA_SET: ["Name", "Desired", "Current", "Ready", "Age"], NAMESPACE: ["Name", "Status", "Age"],
+    SERVICE: ["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"],
+    EVENT: ["Last Seen", "Type", "Reason", "Object", "Message"],
+}  # fmt: skip
 
 
-def plain_list(kind: Kind, items: list[Object], metadata: Object) -> Object:
-    """A list, whose items go without kind and apiVersion as a real server's do."""
+def shown(accept: str, kind: Kind, items: list[Object], metadata: Object, one: bool = False) -> Object:
+    """Objects as the client asks for them by its Accept header: a Table, the one object, or a list without kinds."""
+    if "as=Table" in accept:
+        columns = [{"name": name, "type": "string", "format": "", "description": "", "priority": 0}
+                   for name in COLUMNS.get(kind, ["Name", "Age"])]  # fmt: skip
+        rows = [{"cells": _cells(kind, obj), "object": {"kind": "PartialObjectMetadata", "metadata": obj["metadata"],
+                 "apiVersion": "meta.k8s.io/v1"}} for obj in items]  # fmt: skip
+        head = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+        return {**head, "columnDefinitions": columns, "rows": rows}
+    if one:
+        return items[0]
     bare = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in items]
     return {"kind": f"{kind.name}List", "apiVersion": kind.api_version, "metadata": metadata, "items": bare}
 
 
-def render(request: web.Request, kind: Kind, obj: Object) -> Object:
-    """One object, as a Table when the client asks for one."""
-    return _table(kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}) if _wanted(request) else obj
-
-
-def render_list(request: web.Request, kind: Kind, items: list[Object], metadata: Object) -> Object:
-    return _table(kind, items, metadata) if _wanted(request) else plain_list(kind, items, metadata)
-
-
-def _wanted(request: web.Request) -> bool:
-    return "as=Table" in request.headers.get("Accept", "")
-
-
-def _table(kind: Kind, items: list[Object], metadata: Object) -> Object:
-    names, cells = _COLUMNS.get(kind, ([], lambda obj: []))
-    if kind is EVENT:
-        columns, row = names, cells
-    else:
-        columns = ["Name", *names, "Age"]
-        row = lambda obj: [obj["metadata"]["name"], *cells(obj), _age(obj["metadata"]["creationTimestamp"])]  # noqa: E731
-    rows = [{"cells": row(obj), "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                                           "metadata": obj["metadata"]}} for obj in items]  # fmt: skip
-    definitions = [{"name": name, "type": "string", "format": "", "description": "", "priority": 0} for name in columns]
-    return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": definitions,
-            "rows": rows}  # fmt: skip
+def _cells(kind: Kind, obj: Object) -> list[Any]:
+    cells: Callable[[Object, Object], list[Any]] = _CELLS.get(kind, lambda status, obj: [])
+    between = cells(obj.get("status") or {}, obj)
+    when = _age(obj.get("lastTimestamp") or obj["metadata"]["creationTimestamp"])
+    return [when, *between] if kind is EVENT else [obj["metadata"]["name"], *between, when]
 
 
 def _age(since: str) -> str:
-    seconds = int(age(since))
-    for unit, size, limit in (("s", 1, 120), ("m", 60, 7200), ("h", 3600, 172800)):
-        if seconds < limit:
-            return f"{max(seconds, 0) // size}{unit}"
-    return f"{seconds // 86400}d"
+    seconds = max(int(age(since)), 0)
+    size, unit = next((pair for pair in ((86400, "d"), (3600, "h"), (60, "m")) if seconds >= 2 * pair[0]), (1, "s"))
+    return f"{seconds // size}{unit}"
 
 
-def _pod(obj: Object) -> list[object]:
-    states = (obj.get("status") or {}).get("containerStatuses") or []
-    why = [
-        one["state"][how].get("reason") for one in states for how in ("waiting", "terminated") if how in one["state"]
-    ]
-    phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else (why or [obj["status"].get("phase")])[0]
-    ready = f"{sum(one['ready'] for one in states)}/{len(obj['spec']['containers'])}"
-    return [ready, phase, sum(one["restartCount"] for one in states)]
+def _pod(status: Object, obj: Object) -> list[Any]:
+    states = status.get("containerStatuses") or []
+    why = [state["reason"] for one in states for how, state in one["state"].items() if state.get("reason")]
+    phase = "Terminating" if "deletionTimestamp" in obj["metadata"] else (why or [status.get("phase")])[0]
+    ready = sum(one["ready"] for one in states)
+    return [f"{ready}/{len(obj['spec']['containers'])}", phase, sum(one["restartCount"] for one in states)]
 
 
-def _deployment(obj: Object) -> list[object]:
-    status = obj.get("status") or {}
-    ready = f"{status.get('readyReplicas', 0)}/{obj['spec']['replicas']}"
-    return [ready, status.get("updatedReplicas", 0), status.get("availableReplicas", 0)]
-
-
-def _service(obj: Object) -> list[object]:
-    spec = obj["spec"]
-    outside = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-    ports = [
-        f"{p['port']}{':' + str(p['nodePort']) if p.get('nodePort') else ''}/{p['protocol']}"
-        for p in spec.get("ports") or []
-    ]
+def _service(status: Object, obj: Object) -> list[Any]:
+    spec, outside = obj["spec"], (status.get("loadBalancer") or {}).get("ingress") or []
+    ports = [f"{port['port']}:{port.get('nodePort', '-')}/{port['protocol']}" for port in spec["ports"]]
     address = ",".join(one["ip"] for one in outside) or ("<pending>" if spec["type"] == "LoadBalancer" else "<none>")
     return [spec["type"], spec.get("clusterIP", "<none>"), address, ",".join(ports)]
 
 
-def _event(obj: Object) -> list[object]:
-    about = f"{obj['involvedObject']['kind'].lower()}/{obj['involvedObject']['name']}"
-    return [_age(obj.get("lastTimestamp") or obj["metadata"]["creationTimestamp"]), obj.get("type"), obj.get("reason"), about,
-            obj.get("message")]  # fmt: skip
+def _event(status: Object, obj: Object) -> list[Any]:
+    subject = obj["involvedObject"]
+    return [obj["type"], obj["reason"], f"{subject['kind'].lower()}/{subject['name']}", obj["message"]]
 
 
-_COLUMNS: dict[Kind, Cells] = {
-    POD: (["Ready", "Status", "Restarts"], _pod),
-    DEPLOYMENT: (["Ready", "Up-to-date", "Available"], _deployment),
-    REPLICA_SET: (["Desired", "Current", "Ready"], lambda obj: [
-        obj["spec"]["replicas"], *(obj["status"].get(key, 0) for key in ("replicas", "readyReplicas"))]),
-    SERVICE: (["Type", "Cluster-IP", "External-IP", "Port(s)"], _service),
-    NAMESPACE: (["Status"], lambda obj: [obj["status"].get("phase")]),
-    EVENT: (["Last Seen", "Type", "Reason", "Object", "Message"], _event),
-}  # fmt: skip
+def _deployment(status: Object, obj: Object) -> list[Any]:
+    ready, updated, available = (status.get(f"{name}Replicas", 0) for name in ("ready", "updated", "available"))
+    return [f"{ready}/{obj['spec']['replicas']}", updated, available]
+
+
+def _replica_set(status: Object, obj: Object) -> list[Any]:
+    return [obj["spec"]["replicas"], status.get("replicas", 0), status.get("readyReplicas", 0)]
+
+
+_CELLS = {POD: _pod, SERVICE: _service, EVENT: _event, DEPLOYMENT: _deployment, REPLICA_SET: _replica_set,
+          NAMESPACE: lambda status, obj: [status.get("phase")]}  # fmt: skip
