@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.busybox import static_busybox
 
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.releases.cluster import ClusterAccess, Ref
@@ -81,7 +82,7 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if not shutil.which(tool):
             pytest.skip(f"needs {tool} to make a small image for the cluster's pods")
     root = folder / "root"
-    _static_busybox(folder, root / "bin")
+    static_busybox(folder, root / "bin")
     port = _free_port()
     config = folder / "registry.yml"
     config.write_text(
@@ -102,18 +103,6 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         subprocess.run(["docker", "rmi", "-f", image], check=False, capture_output=True)
         registry.terminate()
         registry.wait(10)
-
-
-def _static_busybox(folder: Path, target: Path) -> None:
-    (target.parent / "tmp").mkdir(parents=True)
-    target.mkdir()
-    got = subprocess.run(["apt-get", "download", "busybox-static"], cwd=folder, capture_output=True, check=False)
-    package = next(folder.glob("busybox-static*.deb"), None)
-    if got.returncode or package is None:
-        pytest.skip("needs Debian's package busybox-static (apt-get download failed)")
-    subprocess.run(["dpkg", "-x", str(package), str(folder / "unpacked")], check=True)
-    shutil.copy(folder / "unpacked" / "bin" / "busybox", target / "busybox")
-    shutil.copy(folder / "unpacked" / "bin" / "busybox", target / "sh")
 
 
 def _free_port() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import yaml
+from tests.busybox import static_busybox
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
@@ -67,11 +69,14 @@ class StandIn:
         config = yaml.safe_load(self.kubeconfig.read_text())
         self.server = config["clusters"][0]["cluster"]["server"]
         self.http = requests.Session()
+        self.http.trust_env = False  # REQUESTS_CA_BUNDLE would win over `verify`
         self.http.verify = str(state / "ca.pem")
         self.http.headers["Authorization"] = f"Bearer {config['users'][0]['user']['token']}"
 
     def ask(self, method: str, path: str, body: Any = None, **more: Any) -> requests.Response:
-        return self.http.request(method, f"{self.server}/{path}", data=json.dumps(body) if body is not None else None, **more)
+        return self.http.request(
+            method, f"{self.server}/{path}", data=json.dumps(body) if body is not None else None, **more
+        )
 
     def containers(self) -> list[str]:
         label = f"label=ml-deploy.stand-in={self.state}"
@@ -90,6 +95,18 @@ def stand_in(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     output = one.stop()
     assert one.containers() == []
     assert "Traceback" not in output and "never retrieved" not in output, output
+
+
+@pytest.fixture(scope="module")
+def busybox(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image with busybox in the engine, and in no registry."""
+    folder = tmp_path_factory.mktemp("busybox")
+    static_busybox(folder, folder / "root" / "bin")
+    tar = subprocess.run(["tar", "-C", str(folder / "root"), "-c", "."], check=True, capture_output=True).stdout
+    image = f"ml-deploy-test-{os.getpid()}:1"
+    subprocess.run(["docker", "import", "-", image], input=tar, check=True, capture_output=True)
+    yield image
+    subprocess.run(["docker", "rmi", "-f", image], check=False, capture_output=True)
 
 
 Kubectl = Callable[..., str]
@@ -114,8 +131,10 @@ def kubectl(stand_in: StandIn) -> Kubectl:
 
 @pytest.fixture
 def namespace(stand_in: StandIn, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.replace("_", "-")[:50].strip("-")
-    made = stand_in.ask("POST", "api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+    made = stand_in.ask(
+        "POST", "api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    )
     assert made.status_code == 201, made.text
     yield name
     stand_in.ask("DELETE", f"api/v1/namespaces/{name}")
@@ -131,8 +150,8 @@ def wait(true: Callable[[], Any], seconds: float = 15) -> Any:
     return found
 
 
-def web(image: str, version: str = "v1", **container: Any) -> Any:
-    app = json.loads(json.dumps(WEB).replace("IMAGE", image).replace('"v1"', f'"{version}"'))
+def web(base: str, version: str = "v1", **container: Any) -> Any:
+    app = json.loads(json.dumps(WEB).replace("IMAGE", base).replace('"v1"', f'"{version}"'))
     app["apiVersion"] = "apps/v1"
     app["spec"]["template"]["spec"]["containers"][0].update(container)
     return app
@@ -149,8 +168,10 @@ def test_unchanged_apply_rolls_nothing_and_an_update_drops_no_request(
     before = stand_in.ask("GET", path).json()
     kubectl("apply", "--server-side", *here, "-f", "-", stdin=both)
     assert stand_in.ask("GET", path).json() == before
-    assert kubectl("logs", "deployment/web", *here).splitlines()[-1] == "serving v1"
-    address = wait(lambda: kubectl("get", "service", "web", *here, "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"))
+    assert "serving v1\n" in kubectl("logs", "deployment/web", *here)
+    address = wait(
+        lambda: kubectl("get", "service", "web", *here, "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+    )
     users = Users(address, 8099)
     time.sleep(1)
     kubectl("apply", "--server-side", *here, "-f", "-", stdin=web(busybox, "v2"))
@@ -158,9 +179,14 @@ def test_unchanged_apply_rolls_nothing_and_an_update_drops_no_request(
     time.sleep(1)
     answers, failures = users.stop()
     assert failures == [] and {answer[:2] for answer in answers} == {"v1", "v2"} and answers[-1].startswith("v2")
-    assert len({answer for answer in answers if answer.startswith("v1")}) == 2, "both pods of the first version were asked"
+    assert len({answer for answer in answers if answer.startswith("v1")}) == 2, (
+        "both pods of the first version were asked"
+    )
     assert "2/2" in kubectl("get", "deployment", "web", *here)
-    assert [line.split()[0] for line in kubectl("rollout", "history", "deployment/web", *here).splitlines()[2:4]] == ["1", "2"]
+    assert [line.split()[0] for line in kubectl("rollout", "history", "deployment/web", *here).splitlines()[2:4]] == [
+        "1",
+        "2",
+    ]
     kubectl("rollout", "undo", "deployment/web", *here)
     kubectl("rollout", "status", "deployment/web", *here, "--timeout", "30s")
     after = stand_in.ask("GET", path).json()
@@ -232,8 +258,12 @@ def test_a_crashing_container_backs_off_and_the_deadline_passes(kubectl: Kubectl
     app["spec"] |= {"replicas": 1, "progressDeadlineSeconds": 3}
     kubectl("apply", "--server-side", *here, "-f", "-", stdin=app)
     status = "jsonpath={.items[0].status.containerStatuses[0]}"
-    found = wait(lambda: json.loads(kubectl("get", "pods", *here, "-o", status) or "{}").get("state", {}).get("waiting"))
-    assert found["reason"] == "CrashLoopBackOff" and found["message"].startswith("back-off 10s restarting failed")
+
+    def waiting() -> Any:
+        return json.loads(kubectl("get", "pods", *here, "-o", status) or "{}").get("state", {}).get("waiting", {})
+
+    wait(lambda: waiting().get("reason") == "CrashLoopBackOff")
+    assert waiting()["message"].startswith("back-off 10s restarting failed container=web pod=web-")
     one = json.loads(kubectl("get", "pods", *here, "-o", status))
     assert one["lastState"]["terminated"]["exitCode"] == 3 and one["restartCount"] == 1
     assert one["lastState"]["terminated"]["message"] == "no such file\n"
@@ -270,11 +300,31 @@ def test_what_keeps_a_pod_from_running_is_said(
 
 def test_probes_gate_traffic_and_restart(stand_in: StandIn, kubectl: Kubectl, namespace: str, busybox: str) -> None:
     files = {"exec": {"command": ["/bin/busybox", "test", "-e", "/www/ready"]}, "periodSeconds": 1}
-    alive = {"exec": {"command": ["/bin/busybox", "test", "!", "-e", "/www/dead"]}, "periodSeconds": 1, "failureThreshold": 1}
-    script = ["/bin/busybox sleep 2; echo > /www/ready; /bin/busybox sleep 3; echo > /www/dead; exec /bin/busybox sleep 60"]
-    app = web(busybox, args=script, readinessProbe=files, livenessProbe=alive, startupProbe={**alive, "initialDelaySeconds": 1})
+    alive = {
+        "exec": {"command": ["/bin/busybox", "test", "!", "-e", "/www/dead"]},
+        "periodSeconds": 1,
+        "failureThreshold": 1,
+    }
+    script = [
+        "/bin/busybox sleep 2; echo > /www/ready; /bin/busybox sleep 3; echo > /www/dead; exec /bin/busybox sleep 60"
+    ]
+    app = web(
+        busybox,
+        args=script,
+        readinessProbe=files,
+        livenessProbe=alive,
+        startupProbe={**alive, "initialDelaySeconds": 1},
+    )
     app["spec"]["replicas"] = 1
-    kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin={"kind": "List", "apiVersion": "v1", "items": [app, SERVICE]})
+    kubectl(
+        "apply",
+        "--server-side",
+        "-n",
+        namespace,
+        "-f",
+        "-",
+        stdin={"kind": "List", "apiVersion": "v1", "items": [app, SERVICE]},
+    )
 
     def ready() -> list[bool]:
         slices = stand_in.ask("GET", f"apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices").json()["items"]
@@ -290,7 +340,15 @@ def test_probes_gate_traffic_and_restart(stand_in: StandIn, kubectl: Kubectl, na
 
 def test_proxies_to_pods_and_services(stand_in: StandIn, kubectl: Kubectl, namespace: str, busybox: str) -> None:
     base = f"api/v1/namespaces/{namespace}"
-    kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin={"kind": "List", "apiVersion": "v1", "items": [web(busybox), SERVICE]})
+    kubectl(
+        "apply",
+        "--server-side",
+        "-n",
+        namespace,
+        "-f",
+        "-",
+        stdin={"kind": "List", "apiVersion": "v1", "items": [web(busybox), SERVICE]},
+    )
     none = stand_in.ask("GET", f"{base}/services/web:http/proxy/")
     assert (none.status_code, none.json()["message"]) == (503, 'no endpoints available for service "web"')
     kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout", "30s")
@@ -311,7 +369,10 @@ def test_watches_replay_bookmark_and_expire(stand_in: StandIn, namespace: str) -
     def events(query: str) -> list[tuple[str, str]]:
         lines = stand_in.ask("GET", f"{path}?watch=1&timeoutSeconds=1&{query}").text.splitlines()
         found = [json.loads(line) for line in lines]
-        return [(one["type"], one["object"].get("metadata", {}).get("name", one["object"].get("reason", ""))) for one in found]
+        return [
+            (one["type"], one["object"].get("metadata", {}).get("name", one["object"].get("reason", "")))
+            for one in found
+        ]
 
     version = make("a", on="yes")["metadata"]["resourceVersion"]
     patch = {"Content-Type": "application/merge-patch+json"}
@@ -319,9 +380,13 @@ def test_watches_replay_bookmark_and_expire(stand_in: StandIn, namespace: str) -
     make("b", on="yes")
     stand_in.ask("DELETE", f"{path}/b")
     assert events(f"resourceVersion={version}") == [("MODIFIED", "a"), ("ADDED", "b"), ("DELETED", "b")]
-    assert events(f"resourceVersion={version}&labelSelector=on%3Dyes") == [("DELETED", "a"), ("ADDED", "b"), ("DELETED", "b")]
+    assert events(f"resourceVersion={version}&labelSelector=on%3Dyes") == [
+        ("DELETED", "a"),
+        ("ADDED", "b"),
+        ("DELETED", "b"),
+    ]
     assert events("fieldSelector=metadata.name%3Da&allowWatchBookmarks=true") == [("ADDED", "a"), ("BOOKMARK", "")]
-    for _ in range(2100):
+    for _ in range(550):
         stand_in.ask("PATCH", f"{path}/a", {"data": {"n": str(time.time())}}, headers=patch)
         stand_in.ask("PATCH", f"{path}/a", {"data": {"m": str(time.time())}}, headers=patch)
     assert events(f"resourceVersion={version}") == [("ERROR", "Expired")]
@@ -330,7 +395,10 @@ def test_watches_replay_bookmark_and_expire(stand_in: StandIn, namespace: str) -
 def test_refusals_and_warnings(stand_in: StandIn, namespace: str) -> None:
     path = f"apis/apps/v1/namespaces/{namespace}/deployments"
     assert requests.get(f"{stand_in.server}/api", verify=str(stand_in.state / "ca.pem"), timeout=5).status_code == 401
-    assert stand_in.ask("POST", "apis/apps/v1/namespaces/none/deployments", web("x")).json()["message"] == 'namespaces "none" not found'
+    assert (
+        stand_in.ask("POST", "apis/apps/v1/namespaces/none/deployments", web("x")).json()["message"]
+        == 'namespaces "none" not found'
+    )
     made = stand_in.ask("POST", f"{path}?dryRun=All", {**web("x"), "extra": 1})
     assert made.headers["Warning"] == '299 - "unknown field \\"extra\\""'
     assert stand_in.ask("POST", f"{path}?fieldValidation=Strict", {**web("x"), "extra": 1}).status_code == 400
