@@ -24,6 +24,7 @@ WORDS = {
     "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345'",
 }
 SCALARS = {"int": ((int, float), "numeric (int or float)"), "str": ((str,), "string"), "bool": ((bool,), "boolean"),
+           "bytes": ((str,), "string"), "bytearray": ((str,), "string"),  # base64
            "float": ((int, float), "numeric (int or float)")}  # fmt: skip
 NAMES = {dict: "map", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
 
