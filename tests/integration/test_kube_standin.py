@@ -386,7 +386,7 @@ def test_watches_replay_bookmark_and_expire(stand_in: StandIn, namespace: str) -
         ("DELETED", "b"),
     ]
     assert events("fieldSelector=metadata.name%3Da&allowWatchBookmarks=true") == [("ADDED", "a"), ("BOOKMARK", "")]
-    for _ in range(550):
+    for _ in range(260):
         stand_in.ask("PATCH", f"{path}/a", {"data": {"n": str(time.time())}}, headers=patch)
         stand_in.ask("PATCH", f"{path}/a", {"data": {"m": str(time.time())}}, headers=patch)
     assert events(f"resourceVersion={version}") == [("ERROR", "Expired")]

@@ -13,30 +13,13 @@ import random
 import uuid
 from datetime import datetime, timedelta, timezone
 
-from . import defaults, errors, validate
-from .kinds import (
-    CONFIG_MAP,
-    DEPLOYMENT,
-    EVENT,
-    NAMESPACE,
-    POD,
-    REPLICA_SET,
-    SERVICE,
-    SERVICE_ACCOUNT,
-    Kind,
-    Object,
-)  # fmt: skip
+from . import defaults, errors, kinds, validate
+from .kinds import NAMESPACE, POD, SERVICE, Kind, Object
 from .store import Change, Store, place
 
-KEPT = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "name",
-    "namespace",
-)
+GENERATIONS = (kinds.DEPLOYMENT, kinds.REPLICA_SET, POD)
+FIXED = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace",
+         "resourceVersion"]  # fmt: skip
 
 
 def stamp(seconds: float = 0) -> str:
@@ -73,7 +56,7 @@ class Admission:
         for field in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(field, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": stamp()}
-        if kind in (DEPLOYMENT, REPLICA_SET, POD):
+        if kind in GENERATIONS:
             metadata["generation"] = 1
         if "status" in kind.subs:
             obj["status"] = {}
@@ -103,7 +86,7 @@ class Admission:
             obj = {**old, "status": obj.get("status") or {}}
         elif "status" in kind.subs:
             obj = {**obj, "status": old.get("status") or {}}
-        kept = {key: value for key, value in old["metadata"].items() if key in (*KEPT, "resourceVersion")}
+        kept = {key: value for key, value in old["metadata"].items() if key in FIXED}
         owners = {"managedFields": old["metadata"]["managedFields"]} if "managedFields" in old["metadata"] else {}
         obj = copy.deepcopy({**obj, "metadata": {**owners, **obj["metadata"], **kept}})
         self._finish(kind, obj, old)
@@ -155,9 +138,6 @@ class Admission:
                 )
         if options.get("dryRun"):
             return True
-        if options.get("propagationPolicy") == "Orphan":
-            for inner_kind, inner in self._dependents(metadata["uid"]):
-                self.store.put(inner_kind, {**inner, "metadata": {**inner["metadata"], "ownerReferences": []}})
         grace = _grace(kind, obj, options)
         if not grace and kind is not NAMESPACE:
             self.store.remove(kind, *place(obj))
@@ -200,7 +180,7 @@ class Admission:
 
     def _furnish(self, namespace: str) -> None:
         """What every new namespace has."""
-        for kind, name in ((SERVICE_ACCOUNT, "default"), (CONFIG_MAP, "kube-root-ca.crt")):
+        for kind, name in ((kinds.SERVICE_ACCOUNT, "default"), (kinds.CONFIG_MAP, "kube-root-ca.crt")):
             if self.store.get(NAMESPACE, "", namespace) and not self.store.get(kind, namespace, name):
                 self.create(kind, {"metadata": {"name": name, "namespace": namespace}})
 
@@ -209,8 +189,8 @@ class Admission:
         metadata = about["metadata"]
         key = hashlib.sha256(f"{metadata['uid']}{reason}{message}{field}".encode()).hexdigest()[:16]
         name, namespace, now = f"{metadata['name']}.{key}", metadata["namespace"], stamp()
-        if before := self.store.get(EVENT, namespace, name):
-            self.store.put(EVENT, {**before, "count": before["count"] + 1, "lastTimestamp": now})
+        if before := self.store.get(kinds.EVENT, namespace, name):
+            self.store.put(kinds.EVENT, {**before, "count": before["count"] + 1, "lastTimestamp": now})
             return
         subject = {"kind": about["kind"], "apiVersion": about["apiVersion"], "name": metadata["name"],
                    "namespace": namespace, "uid": metadata["uid"], "fieldPath": field}  # fmt: skip
@@ -219,7 +199,7 @@ class Admission:
                  "source": {"component": "stand-in"}, "reportingComponent": "stand-in", "reportingInstance": ""}  # fmt: skip
         home = self.store.get(NAMESPACE, "", namespace)
         if home and "deletionTimestamp" not in home["metadata"]:
-            self.create(EVENT, event)
+            self.create(kinds.EVENT, event)
 
 
 def _grace(kind: Kind, obj: Object, options: Object) -> int:

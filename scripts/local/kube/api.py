@@ -116,9 +116,7 @@ class Api:
         if target.name:
             obj = self._live(target)
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            return _json(
-                _scale(obj) if target.sub == "scale" else shown(accept, target.kind, [obj], metadata, one=True)
-            )
+            return _json(shown(accept, target.kind, [obj], metadata, one=True))
         wanted = query.get("resourceVersion") or "0"
         if wanted.isdigit() and int(wanted) > self.store.version:
             message = f"Timeout: Too large resource version: {wanted}, current: {self.store.version}"
@@ -201,14 +199,9 @@ class Api:
             message = f"the body of the request was in an unknown format: {style}"
             raise errors.ApiError(415, "UnsupportedMediaType", message)
         old = self._live(target)
-        return self._replace(
-            request, target, old, PATCHERS[style](_scale(old) if target.sub == "scale" else old, patch)
-        )
+        return self._replace(request, target, old, PATCHERS[style](old, patch))
 
     def _replace(self, request: web.Request, target: Target, old: Object, body: Object) -> web.Response:
-        if target.sub == "scale":
-            scaled = {**old, "spec": {**old["spec"], "replicas": (body.get("spec") or {}).get("replicas", 0)}}
-            return _json(_scale(self.admission.update(target.kind, scaled, old, dry=_dry(request))))
         warnings = _checked(request, target, body)
         return _json(self.admission.update(target.kind, body, old, target.sub, _dry(request)), 200, warnings)
 
@@ -299,17 +292,6 @@ async def _body(request: web.Request) -> Any:
     if not isinstance(body, list if "json-patch" in request.content_type else dict):
         raise errors.bad_request("couldn't get version/kind; json parse error: the body is of another type")
     return body
-
-
-def _scale(obj: Object) -> Object:
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    labels = (obj["spec"]["selector"].get("matchLabels") or {}).items()
-    status = {
-        "replicas": obj["status"].get("replicas", 0),
-        "selector": ",".join(f"{key}={value}" for key, value in labels),
-    }
-    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {key: obj["metadata"].get(key) for key in kept},
-            "spec": {"replicas": obj["spec"]["replicas"]}, "status": status}  # fmt: skip
 
 
 def _json(body: Object, code: int = 200, warnings: list[str] | None = None) -> web.Response:

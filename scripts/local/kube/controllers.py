@@ -15,8 +15,10 @@ from .store import Change, place
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+DESIRED = "deployment.kubernetes.io/desired-replicas"
 NOT_COPIED = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
 COUNTS = ("replicas", "readyReplicas", "availableReplicas")
+GROWING = ("readyReplicas", "availableReplicas", "updatedReplicas")
 
 
 class Controllers:
@@ -112,10 +114,7 @@ class Controllers:
         """The replica set of the present template, made or brought to the newest revision."""
         number = max([_revision(one) + 1 for one in old] + [_revision(new) if new else 1])
         annotations = {k: v for k, v in (obj["metadata"].get("annotations") or {}).items() if k not in NOT_COPIED}
-        annotations |= {
-            REVISION: str(number),
-            "deployment.kubernetes.io/desired-replicas": str(obj["spec"]["replicas"]),
-        }
+        annotations |= {REVISION: str(number), DESIRED: str(obj["spec"]["replicas"])}
         if new is None:
             new = self.admission.create(REPLICA_SET, _blueprint(obj, annotations))
         elif new["metadata"].get("annotations") != annotations:
@@ -129,10 +128,9 @@ class Controllers:
         have = one["spec"]["replicas"]
         if have != wanted:
             self.admission.update(REPLICA_SET, {**one, "spec": {**one["spec"], "replicas": wanted}}, one)
-            change = (
-                f"{'up' if wanted > have else 'down'} replica set {one['metadata']['name']} from {have} to {wanted}"
-            )
-            self.admission.event(obj, "Normal", "ScalingReplicaSet", f"Scaled {change}")
+            way, name = "up" if wanted > have else "down", one["metadata"]["name"]
+            message = f"Scaled {way} replica set {name} from {have} to {wanted}"
+            self.admission.event(obj, "Normal", "ScalingReplicaSet", message)
 
     def _deployment_status(self, obj: Object, new: Object | None) -> None:
         sets, wanted = self._owned(REPLICA_SET, obj), obj["spec"]["replicas"]
@@ -144,38 +142,26 @@ class Controllers:
         status = {key: count for key, count in counts.items() if count}
         old = obj["status"]
         conditions = {one["type"]: one for one in old.get("conditions") or []}
-        if counts["availableReplicas"] >= wanted - _limits(obj)[1]:
-            _condition(
-                conditions, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability."
-            )
-        else:
-            why = "Deployment does not have minimum availability."
-            _condition(conditions, "Available", "False", "MinimumReplicasUnavailable", why)
+        enough = counts["availableReplicas"] >= wanted - _limits(obj)[1]
+        reason = "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable"
+        message = f"Deployment {'has' if enough else 'does not have'} minimum availability."
+        _condition(conditions, "Available", str(enough), reason, message)
         self._progress(obj, name, status, old, conditions)
         status |= {"observedGeneration": obj["metadata"]["generation"], "conditions": list(conditions.values())}
         self.admission.status(DEPLOYMENT, obj, status)
 
     def _progress(self, obj: Object, name: str, status: Object, old: Object, conditions: dict[str, Object]) -> None:
         """The Progressing condition, and a look at the clock when the deadline passes."""
-
-        def stale(one: Object) -> int:
-            return int(one.get("replicas", 0) - one.get("updatedReplicas", 0))
-
-        this, before = f'ReplicaSet "{name}"', conditions.get("Progressing") or {}
-        moved = any(status.get(key, 0) > old.get(key, 0) for key in (*COUNTS[1:], "updatedReplicas"))
+        this, before, wanted = f'ReplicaSet "{name}"', conditions.get("Progressing") or {}, obj["spec"]["replicas"]
+        fewer = [one.get("replicas", 0) - one.get("updatedReplicas", 0) for one in (status, old)]
+        moved = any(status.get(key, 0) > old.get(key, 0) for key in GROWING) or fewer[0] < fewer[1]
         left = obj["spec"]["progressDeadlineSeconds"]
         if obj["spec"].get("paused"):
             _condition(conditions, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
-        elif [status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas")] == [
-            obj["spec"]["replicas"]
-        ] * 3:
+        elif all(status.get(key, 0) == wanted for key in ("updatedReplicas", "replicas", "availableReplicas")):
             message = f"{this} has successfully progressed."
             _condition(conditions, "Progressing", "True", "NewReplicaSetAvailable", message)
-        elif (
-            moved
-            or stale(status) < stale(old)
-            or before.get("reason") in (None, "NewReplicaSetAvailable", "DeploymentPaused")
-        ):
+        elif moved or this not in before.get("message", "") or before["reason"] == "NewReplicaSetAvailable":
             conditions.pop("Progressing", None)
             _condition(conditions, "Progressing", "True", "ReplicaSetUpdated", f"{this} is progressing.")
             self._later(DEPLOYMENT, obj, left)

@@ -20,13 +20,8 @@ PAUSE_IMAGE = "ml-deploy-pause:1"
 THREADS = 256  # one waits for each running container
 
 # What the pause binary does: wait for signals for ever (pause on x86-64, ppoll on aarch64).
-_CODE = {
-    "x86_64": (62, bytes.fromhex("b8220000000f05ebf7")),
-    "aarch64": (
-        183,
-        struct.pack("<7I", 0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA),
-    ),
-}
+_PPOLL = (0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA)
+_CODE = {"x86_64": (62, bytes.fromhex("b8220000000f05ebf7")), "aarch64": (183, struct.pack("<7I", *_PPOLL))}
 
 
 class EngineError(Exception):

@@ -45,13 +45,12 @@ class Kind:
 NAMESPACE = Kind("", "v1", "Namespace", "ns", ("status",), namespaced=False)
 POD = Kind("", "v1", "Pod", "po", ("status", "log", "proxy"))
 SERVICE = Kind("", "v1", "Service", "svc", ("status", "proxy"))
-ENDPOINTS = Kind("", "v1", "Endpoints", "ep")
 SECRET = Kind("", "v1", "Secret")
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "cm")
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "sa")
 EVENT = Kind("", "v1", "Event", "ev")
-DEPLOYMENT = Kind("apps", "v1", "Deployment", "deploy", ("status", "scale"))
-REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "rs", ("status", "scale"))
+DEPLOYMENT = Kind("apps", "v1", "Deployment", "deploy", ("status",))
+REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "rs", ("status",))
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease")
 BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "pdb", ("status",))
@@ -59,7 +58,7 @@ AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "hpa", ("statu
 ACCESS_REVIEW = Kind("authorization.k8s.io", "v1", "SelfSubjectAccessReview", namespaced=False)
 
 KINDS = (
-    NAMESPACE, POD, SERVICE, ENDPOINTS, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, DEPLOYMENT, REPLICA_SET,
+    NAMESPACE, POD, SERVICE, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, DEPLOYMENT, REPLICA_SET,
     ENDPOINT_SLICE, LEASE, BUDGET, AUTOSCALER, ACCESS_REVIEW,
 )  # fmt: skip
 IN_ALL = (POD, SERVICE, DEPLOYMENT, REPLICA_SET, AUTOSCALER)
@@ -102,7 +101,7 @@ def _resources(kinds: list[Kind]) -> Object:
         for sub in kind.subs:
             verbs = SUB_VERBS.get(sub, ["get", "patch", "update"])
             part = {"name": f"{kind.plural}/{sub}", "singularName": "", "verbs": verbs, "shortNames": []}
-            found.append({**base, **part, **({"kind": "Scale"} if sub == "scale" else {})})
+            found.append({**base, **part})
     version = kinds[0].api_version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": found}
 

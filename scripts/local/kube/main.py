@@ -47,7 +47,7 @@ def main() -> None:
 async def _serve(state: Path, port: int) -> None:
     loop, engine, token = asyncio.get_running_loop(), Engine(), secrets.token_hex(16)
     admission = Admission(Store(), loop)
-    node, reach = Node(admission, engine, state), Reach(admission, loop)
+    node, reach = Node(admission, engine, state), Reach(admission)
     Controllers(admission, loop)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

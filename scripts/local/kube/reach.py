@@ -12,7 +12,7 @@ from yarl import URL
 
 from .admission import Admission, suffix
 from .errors import ApiError, not_found, unavailable
-from .kinds import ENDPOINT_SLICE, ENDPOINTS, POD, SERVICE, Kind, Object
+from .kinds import ENDPOINT_SLICE, POD, SERVICE, Kind, Object
 from .matching import labels_match
 from .probes import port_of
 from .store import Change, place
@@ -24,13 +24,12 @@ HOP_HEADERS = {"host", "authorization", "connection", "transfer-encoding", "cont
 class Reach:
     """Keeps endpoints and proxies as services and pods are."""
 
-    def __init__(self, admission: Admission, loop: asyncio.AbstractEventLoop) -> None:
-        self.admission, self.store, self._loop = admission, admission.store, loop
+    def __init__(self, admission: Admission) -> None:
+        self.admission, self.store = admission, admission.store
         self._servers: dict[tuple[str, int], asyncio.AbstractServer] = {}
         self._turns: defaultdict[tuple[str, str], itertools.count[int]] = defaultdict(itertools.count)
         self._dirty: set[tuple[str, str]] = set()
-        self._listening = asyncio.Lock()
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._task: asyncio.Future[None] | None = None
         self._http = aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(ssl=False, limit=0))
         self.store.listeners.append(self._changed)
 
@@ -41,22 +40,18 @@ class Reach:
                 seen = (change.object, change.before or change.object)
                 if any(labels_match(service["spec"].get("selector"), pod) for pod in seen):
                     marked.add(place(service))
-        if marked and not self._dirty:
-            self._loop.call_soon(self._start)
         self._dirty |= marked
-
-    def _start(self) -> None:
-        task = asyncio.ensure_future(self._work())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if marked and (self._task is None or self._task.done()):
+            self._task = asyncio.ensure_future(self._work())
 
     async def _work(self) -> None:
-        services, self._dirty = self._dirty, set()
-        for namespace, name in services:
-            service = self.store.get(SERVICE, namespace, name)
-            if service and service["spec"].get("selector"):
-                self._publish(service)
-        async with self._listening:
+        """Bring endpoints and listeners up to date until nothing is left to do."""
+        while self._dirty:
+            services, self._dirty = self._dirty, set()
+            for namespace, name in services:
+                service = self.store.get(SERVICE, namespace, name)
+                if service and service["spec"].get("selector"):
+                    self._publish(service)
             await self._listen()
 
     # endpoints
@@ -67,7 +62,7 @@ class Reach:
                 and pod["status"].get("podIP") and pod["status"]["phase"] not in ("Succeeded", "Failed")]  # fmt: skip
 
     def _publish(self, service: Object) -> None:
-        """The endpoint slice of a service, and its Endpoints."""
+        """The endpoint slice of a service."""
         namespace, name = place(service)
         pods = self._pods(service)
         ports = [{"name": port.get("name", ""), "protocol": port["protocol"], "port": _target(port, pods)}
@@ -75,31 +70,17 @@ class Reach:
         owner = {"apiVersion": "v1", "kind": "Service", "name": name, "uid": service["metadata"]["uid"]}
         owner |= {"controller": True, "blockOwnerDeletion": True}
         endpoints = [_endpoint(pod, service) for pod in pods]
-        ready = [
-            {"ip": one["addresses"][0], "targetRef": one["targetRef"]}
-            for one in endpoints
-            if one["conditions"]["ready"]
-        ]
-        mine = [one["metadata"]["name"] for one in self.store.list(ENDPOINT_SLICE, namespace)
-                if labels_match({NAME_LABEL: name}, one)]  # fmt: skip
-        wanted: list[tuple[Kind, str, Object]] = [
-            (ENDPOINT_SLICE, mine[0] if mine else f"{name}-{suffix()}", {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}),
-            (ENDPOINTS, name, {"subsets": [{"addresses": ready, "ports": ports}] if ready else []}),
-        ]  # fmt: skip
-        for kind, own_name, body in wanted:
-            metadata = {
-                "name": own_name,
-                "namespace": namespace,
-                "ownerReferences": [owner],
-                "labels": {NAME_LABEL: name},
-            }
-            old = self.store.get(kind, namespace, own_name)
-            try:
-                self.admission.update(kind, {**old, **body}, old) if old else self.admission.create(
-                    kind, {"metadata": metadata, **body}
-                )
-            except ApiError:
-                pass  # the namespace is going away
+        mine = [one for one in self.store.list(ENDPOINT_SLICE, namespace) if labels_match({NAME_LABEL: name}, one)]
+        body = {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}
+        metadata = {"namespace": namespace, "ownerReferences": [owner], "labels": {NAME_LABEL: name}}
+        try:
+            if mine:
+                self.admission.update(ENDPOINT_SLICE, {**mine[0], **body}, mine[0])
+            else:
+                metadata["name"] = f"{name}-{suffix()}"
+                self.admission.create(ENDPOINT_SLICE, {"metadata": metadata, **body})
+        except ApiError:
+            pass  # the namespace is going away
 
     def backend(self, service: Object, port: Object) -> tuple[str, int] | None:
         """The next ready pod's address for a port of a service, in turn."""

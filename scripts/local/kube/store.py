@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .kinds import Kind, Object
 
-KEPT_CHANGES = 1000
+KEPT_CHANGES = 500
 
 
 class Change(NamedTuple):

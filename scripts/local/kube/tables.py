@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .admission import age
-from .kinds import DEPLOYMENT, EVENT, NAMESPACE, POD, REPLICA_SET, SERVICE, Kind, Object
+from .kinds import DEPLOYMENT, EVENT, NAMESPACE, POD, SERVICE, Kind, Object
 
 COLUMNS: dict[Kind, list[str]] = {
     POD: ["Name", "Ready", "Status", "Restarts", "Age"], DEPLOYMENT: ["Name", "Ready", "Up-to-date", "Available", "Age"],
-    REPLICA_SET: ["Name", "Desired", "Current", "Ready", "Age"], NAMESPACE: ["Name", "Status", "Age"],
+    NAMESPACE: ["Name", "Status", "Age"],
     SERVICE: ["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"],
     EVENT: ["Last Seen", "Type", "Reason", "Object", "Message"],
 }  # fmt: skip
@@ -69,9 +69,5 @@ def _deployment(status: Object, obj: Object) -> list[Any]:
     return [f"{ready}/{obj['spec']['replicas']}", updated, available]
 
 
-def _replica_set(status: Object, obj: Object) -> list[Any]:
-    return [obj["spec"]["replicas"], status.get("replicas", 0), status.get("readyReplicas", 0)]
-
-
-_CELLS = {POD: _pod, SERVICE: _service, EVENT: _event, DEPLOYMENT: _deployment, REPLICA_SET: _replica_set,
+_CELLS = {POD: _pod, SERVICE: _service, EVENT: _event, DEPLOYMENT: _deployment,
           NAMESPACE: lambda status, obj: [status.get("phase")]}  # fmt: skip

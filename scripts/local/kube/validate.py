@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from .errors import ApiError, bad_request
-from .kinds import AUTOSCALER, DEPLOYMENT, NAMESPACE, POD, REPLICA_SET, SECRET, SERVICE, Kind, Object
+from .kinds import AUTOSCALER, DEPLOYMENT, NAMESPACE, POD, REPLICA_SET, SERVICE, Kind, Object
 from .matching import selector_matches
 
 Causes = list[tuple[str, str]]
@@ -15,13 +15,11 @@ Causes = list[tuple[str, str]]
 SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 VALUE = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
+ENDS = "and must start and end with an alphanumeric character (e.g."
 WORDS = {
-    SUBDOMAIN: "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-    "start and end with an alphanumeric character (e.g. 'example.com'",
-    LABEL: "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
-    "with an alphanumeric character (e.g. 'my-name',  or '123-abc'",
-    VALUE: "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345'",
+    SUBDOMAIN: f"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', {ENDS} 'example.com'",
+    LABEL: f"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', {ENDS} 'my-name',  or '123-abc'",
+    VALUE: f"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', {ENDS} 'MyValue',  or 'my_value',  or '12345'",
 }
 SCALARS = {"int": ((int, float), "numeric (int or float)"), "str": ((str,), "string"), "bool": ((bool,), "boolean"),
            "bytes": ((str,), "string"), "bytearray": ((str,), "string"),  # base64
@@ -74,12 +72,10 @@ def _workload(spec: Object) -> Causes:
 def _pod_spec(spec: Object, path: str) -> Causes:
     containers = spec.get("containers") or []
     found: Causes = [] if containers else [(f"{path}.containers", "Required value")]
-    volumes, names = {volume.get("name") for volume in spec.get("volumes") or []}, set()
+    volumes = {volume.get("name") for volume in spec.get("volumes") or []}
     for index, container in enumerate(containers):
-        here, name = f"{path}.containers[{index}]", container.get("name")
+        here = f"{path}.containers[{index}]"
         found += [(f"{here}.{field}", "Required value") for field in ("name", "image") if not container.get(field)]
-        found += [(f"{here}.name", f'Duplicate value: "{name}"')] if name in names else []
-        names.add(name)
         for place, mount in enumerate(container.get("volumeMounts") or []):
             if mount.get("name") not in volumes:
                 found.append((f"{here}.volumeMounts[{place}].name", f'Not found: "{mount.get("name")}"'))
@@ -110,18 +106,13 @@ def _immutable(kind: Kind, obj: Object, old: Object) -> Causes:
         return [("spec", f"Forbidden: {message}")]
     if old.get("immutable") and obj.get("data") != old.get("data"):
         return [("data", "Forbidden: field is immutable when `immutable` is set")]
-    if kind is SECRET and obj["type"] != old["type"]:
-        return [("type", f'Invalid value: "{obj["type"]}": field is immutable')]
     return []
 
 
 def _fixed(spec: Object) -> Object:
     """What of a pod's spec may never change."""
-    containers = [{key: value for key, value in one.items() if key != "image"} for one in spec["containers"]]
-    kept = {
-        key: value for key, value in spec.items() if key not in ("nodeName", "tolerations", "activeDeadlineSeconds")
-    }
-    return {**kept, "containers": containers}
+    containers = [{**one, "image": ""} for one in spec["containers"]]
+    return {**spec, "containers": containers, "nodeName": "", "tolerations": [], "activeDeadlineSeconds": 0}
 
 
 def _json(value: Any) -> str:
