@@ -68,6 +68,8 @@ class Rest:
                     raise unreachable(url, error) from error
                 self._wait(url, "no answer", 0.5 * 2**attempt)
                 continue
+            except requests.RequestException as error:  # an address that is none, too many redirects
+                raise unreachable(url, error) from error
             if last or answer.status_code not in _TEMPORARY:
                 return answer
             self._wait(url, f"HTTP {answer.status_code}", _pause(answer.headers, attempt))
