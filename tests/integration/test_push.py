@@ -268,6 +268,11 @@ def test_an_image_that_the_engine_does_not_have(azure: AzureStandIn, push: Push)
     assert (done.code, "has no image no/such:image" in done.text) == (2, True)
 
 
+def test_a_ca_file_that_is_not_there(azure: AzureStandIn, push: Push) -> None:
+    done = push.within(REQUESTS_CA_BUNDLE="/no/such/file")(**oidc(azure))
+    assert (done.code, "REQUESTS_CA_BUNDLE" in done.text) == (2, True), done.text
+
+
 def test_something_that_is_no_registry(azure: AzureStandIn, push: Push) -> None:
     done = push(**oidc(azure) | {"registry": azure.told["azure"].removeprefix("https://")})
     assert (done.code, "does not answer as a registry does" in done.text) == (7, True)
