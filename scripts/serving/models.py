@@ -27,10 +27,21 @@ class Unusable(Exception):
 class Model(Protocol):
     """A loaded model."""
 
-    platform: str
-    inputs: Sequence[Tensor]
-    outputs: Sequence[Tensor]
-    features: Sequence[str]
+    @property
+    def platform(self) -> str:
+        """The protocol's word for the kind of model."""
+
+    @property
+    def inputs(self) -> Sequence[Tensor]:
+        """What it takes."""
+
+    @property
+    def outputs(self) -> Sequence[Tensor]:
+        """What it gives."""
+
+    @property
+    def features(self) -> Sequence[str]:
+        """Names of its features, in their order; empty when it does not know them."""
 
     def run(self, arrays: Arrays) -> Arrays:
         """Outputs by name. Raises BadRequest for arrays that do not fit."""
@@ -88,7 +99,7 @@ class ScikitLearn:
         if array.shape[1] != len(self.features):
             raise BadRequest(f"a row has {array.shape[1]} features, the model needs {len(self.features)}")
         try:
-            import pandas as pd
+            import pandas as pd  # type: ignore[import-untyped]
         except ImportError:
             return array  # trained on a data frame, but its steps may do without names
         return pd.DataFrame(array, columns=self.features).infer_objects()

@@ -160,7 +160,7 @@ def _checked(data: list[Any], kind: str) -> Any:
     if natural.size and natural.dtype.kind not in allowed:
         raise ValueError(f"the values are no {kind}")
     if dtype.kind in "iu" and natural.size:
-        limits = np.iinfo(dtype)
+        limits: Any = np.iinfo(dtype)
         if natural.min() < limits.min or natural.max() > limits.max:
             raise OverflowError(f"a value does not fit into {kind}")
     return dtype

@@ -40,7 +40,7 @@ def instructions(text: str) -> list[Instruction]:
 
 def _joined(lines: list[str], index: int, escape: str) -> tuple[list[str], int]:
     """The parts of an instruction over continued lines, and the index after it."""
-    parts = []
+    parts: list[str] = []
     while index < len(lines):
         line = lines[index]
         index += 1

@@ -27,6 +27,10 @@ _BASE = (
     (r"no matching manifest for|no match for platform", "there is no such image for this machine's platform"),
 )  # fmt: skip
 
+_TEMPORARY = (
+    r"i/o timeout|connection reset|TLS handshake timeout|deadline exceeded|unexpected EOF|: EOF|429 Too Many|50[0234] "
+)
+
 #: Known causes inside an instruction: pattern, hint.
 _CAUSES = (
     (r"(?:--mount option|heredoc|--link|--checksum).*requires? BuildKit|the --(?:mount|chmod) option requires|Unknown flag: (?:mount|link|parents|exclude)",
@@ -51,12 +55,16 @@ _CAUSES = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed build in words. `line` is the instruction's in the Dockerfile, 0 when it is not known."""
+    """A failed build in words. `line` is the instruction's in the Dockerfile, 0 when it is not known.
+
+    temporary: whether the same build may succeed a little later.
+    """
 
     message: str
     hint: str
     line: int = 0
     excerpt: str = ""
+    temporary: bool = False
 
 
 def explain(output: str, instructions: Sequence[Instruction], dockerfile: str) -> Failure:
@@ -113,6 +121,7 @@ def _base(output: str, failed: Instruction | None) -> Failure | None:
         "this machine has or can reach (`base-image` for generated images).",
         failed.line if failed else 0,
         said,
+        temporary=bool(re.search(_TEMPORARY, output, re.I)),
     )
 
 

@@ -43,13 +43,9 @@ SCIKIT_LEARN: Mapping[tuple[int, int], Row] = {
     (1, 8): _row(11, 14, "2.3.5", "1.16.3", "1.5.3", "3.6.0"),
     (1, 9): _row(11, 14, "2.4.6", "1.17.1", "1.6.0", "3.8.0", cloudpickle="3.1.2", narwhals="2.28.0"),
 }
-#: Reads every model up to this opset and IR version; what is newer gets the newest onnxruntime.
-_ONNX = Row({"onnxruntime": "1.23.2", "numpy": "2.2.6", "coloredlogs": "15.0.1", "humanfriendly": "10.0",
-             "flatbuffers": "25.9.23", "packaging": "25.0", "protobuf": "6.33.1", "sympy": "1.14.0", "mpmath": "1.3.0"},
-            (10, 13))  # fmt: skip
-_ONNX_OPSET, _ONNX_IR = 23, 11
-_ONNX_NEWEST = Row({"onnxruntime": "1.31.1", "numpy": "2.4.6", "flatbuffers": "25.12.19", "packaging": "26.3",
-                    "protobuf": "7.36.2"}, (11, 14))  # fmt: skip
+#: Every onnxruntime reads the models of all before it.
+_ONNX = Row({"onnxruntime": "1.31.1", "numpy": "2.4.6", "flatbuffers": "25.12.19", "packaging": "26.3",
+             "protobuf": "7.36.2"}, (11, 14))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def choose(anatomy: Anatomy, own: Iterable[str] = ()) -> Environment:
     """The environment for a model. `own` are the user's requirements. Raises InputError for what cannot be told."""
     named = {name for line in own if (name := distribution(line))}
     if anatomy.framework == "onnx":
-        return _onnx(anatomy)
+        return _environment(_ONNX, _ONNX.pins, "")
     version = anatomy.versions.get("scikit-learn", "")
     if not version and "scikit-learn" not in named:
         raise InputError(
@@ -107,12 +103,6 @@ def _row_for(version: str) -> tuple[Row, str]:
         f"The model was made with scikit-learn {version}, for which no serving image can be generated.",
         hint="Train it again with scikit-learn 1.0 or newer, export it to ONNX, or bring a Dockerfile of your own.",
     )
-
-
-def _onnx(anatomy: Anatomy) -> Environment:
-    opset = anatomy.opsets.get("ai.onnx", anatomy.opsets.get("", 0))
-    row = _ONNX if opset <= _ONNX_OPSET and (anatomy.ir_version or 0) <= _ONNX_IR else _ONNX_NEWEST
-    return _environment(row, row.pins, "")
 
 
 def _environment(row: Row, pins: Mapping[str, str], doubt: str) -> Environment:
