@@ -165,7 +165,11 @@ def _fitting(array: Any, tensor: Tensor) -> Any:
         return array.astype(str).astype(object)
     if array.dtype == object or (array.dtype.kind == "f" and wanted.kind in "iu"):
         raise BadRequest(f"the values of the input {tensor.name!r} are no {tensor.datatype}")
-    return array.astype(wanted)
+    with np.errstate(over="ignore"):
+        fitted = array.astype(wanted)
+    if array.dtype.kind == "f" and not np.array_equal(np.isfinite(array), np.isfinite(fitted)):
+        raise BadRequest(f"a value of the input {tensor.name!r} does not fit into {tensor.datatype}")
+    return fitted
 
 
 def _unzipped(value: Any) -> Any:

@@ -103,9 +103,11 @@ def predict_inputs(request: Any, wanted: Sequence[Tensor], features: Sequence[st
 def infer_answer(model: str, request: Any, outputs: Arrays, version: str = "1") -> dict[str, Any]:
     """The v2 answer with the outputs that were asked for, all when none was named. Raises BadRequest."""
     asked = request.get("outputs") or [{"name": name} for name in outputs]
-    if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
+    if not isinstance(asked, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("name"), str) for one in asked
+    ):
         raise BadRequest("`outputs` must be a list of objects with a name")
-    unknown = [one.get("name") for one in asked if one.get("name") not in outputs]
+    unknown = [one["name"] for one in asked if one["name"] not in outputs]
     if unknown:
         raise BadRequest(f"the model has no output {unknown[0]!r} (it has {', '.join(map(repr, outputs))})")
     answer: dict[str, Any] = {"model_name": model, "model_version": version}
