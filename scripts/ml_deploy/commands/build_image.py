@@ -172,7 +172,7 @@ def _built(adapters: Adapters, recipe: Recipe) -> Built:
             with adapters.console.group("Build output"):
                 return adapters.engine().build(recipe.request, adapters.console.line)
         except BuildError as error:
-            why = explain(error.output, instructions(recipe.text), recipe.dockerfile)
+            why = explain(error.output, instructions(recipe.text), recipe.dockerfile, recipe.request.build_args)
             if not why.temporary or pause is None:
                 raise _failed(why, recipe) from error
         adapters.console.line(f"{why.message} Trying again in {pause:.0f} s.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -36,6 +37,17 @@ def instructions(text: str) -> list[Instruction]:
         found.append(Instruction(first + 1, joined.partition(" ")[0].upper(), joined))
         index = _after_documents(lines, index, joined)
     return found
+
+
+def expanded(word: str, found: Sequence[Instruction], args: Mapping[str, str]) -> str:
+    """A word with build arguments put in: those given, else the defaults of ARG instructions."""
+    defaults = [one.text.split(None, 1)[1].partition("=") for one in found if one.keyword == "ARG" and " " in one.text]
+    values = {**{name: value.strip("\"'") for name, _, value in defaults}, **args}
+
+    def value(match: re.Match[str]) -> str:
+        return values.get(match[1] or match[3], "") or match[2] or match[0]
+
+    return re.sub(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))", value, word)
 
 
 def _joined(lines: list[str], index: int, escape: str) -> tuple[list[str], int]:

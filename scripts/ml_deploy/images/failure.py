@@ -6,15 +6,15 @@ Reads what the classic builder and BuildKit print.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ml_deploy.images.dockerfile import Instruction
+from ml_deploy.images.dockerfile import Instruction, expanded
 
 _LINES_SHOWN = 15
 _UNTELLING = re.compile(
     r"^(Step \d+/\d+ : |\s*---> |Removing intermediate container|#\d+ (DONE|CACHED|\.\.\.|transferring|sha256:|resolve)|"
-    r"#\d+ \[|-{3,}$|Dockerfile:\d+$|\s*\d+ \| |ERROR: failed to |Sending build context|WARNING:|\[notice\])"
+    r"#\d+ \[| > \[|#0 building|The command '|#\d+ ERROR: (executor|process)|-{3,}$|Dockerfile:\d+$|\s*\d+ \| |ERROR: failed to |Sending build context|WARNING:|\[notice\])"
 )
 
 #: What the builders say about a base image that cannot be had: pattern, why.
@@ -67,11 +67,13 @@ class Failure:
     temporary: bool = False
 
 
-def explain(output: str, instructions: Sequence[Instruction], dockerfile: str) -> Failure:
-    """Find what failed in the builder's output."""
+def explain(
+    output: str, instructions: Sequence[Instruction], dockerfile: str, args: Mapping[str, str] | None = None
+) -> Failure:
+    """Find what failed in the builder's output. `args` are the build arguments, to name base images by."""
     failed = _instruction(output, instructions)
     excerpt = "\n".join(_telling(output))
-    base = _base(output, failed)
+    base = _base(output, failed, lambda word: expanded(word, instructions, args or {}))
     if base:
         return base
     syntax = re.search(r"(?:dockerfile )?parse error (?:on )?line (\d+): (.+)", output, re.I)
@@ -94,6 +96,10 @@ def _instruction(output: str, instructions: Sequence[Instruction]) -> Instructio
     if named:
         line = int(named[-1])
         return next((one for one in reversed(instructions) if one.line <= line), None)
+    shown = re.findall(r"^ > \[[^\]]*\] (.+):$", output, re.M)
+    if shown:
+        wanted = " ".join(shown[-1].split())
+        return next((one for one in instructions if one.text == wanted), None)
     steps = re.findall(r"^Step (\d+)/\d+ : (\S+)", output, re.M)
     if steps and 0 < int(steps[-1][0]) <= len(instructions):
         one = instructions[int(steps[-1][0]) - 1]
@@ -101,19 +107,19 @@ def _instruction(output: str, instructions: Sequence[Instruction]) -> Instructio
     return None
 
 
-def _base(output: str, failed: Instruction | None) -> Failure | None:
+def _base(output: str, failed: Instruction | None, expand: Callable[[str], str]) -> Failure | None:
     """An image that cannot be pulled: the FROM at hand, or the one that BuildKit names."""
     named = re.search(
         r"failed to resolve source metadata for ([^:\s]+(?::[^:\s]+)?)|load metadata for (\S+)\n#\d+ ERROR", output
     )
-    at_from = failed is not None and failed.keyword in ("FROM", "COPY") and not re.search(r"COPY failed", output)
+    at_from = failed is not None and (failed.keyword == "FROM" or "--from=" in failed.text) and "COPY failed" not in output
     if not named and not at_from:
         return None
     last = output.strip().splitlines()[-1] if output.strip() else ""
     why = next((why for pattern, why in _BASE if re.search(pattern, output, re.I)), "")
     if not why:
         return None
-    image = (named[1] or named[2]) if named else failed.words[0] if failed else ""
+    image = (named[1] or named[2]) if named else expand(failed.words[0]) if failed else ""
     said = re.sub(r"^ERROR: |^Error response from daemon: ", "", last)
     return Failure(
         f"The base image {image.removeprefix('docker.io/library/')} cannot be pulled: {why}.",
@@ -126,8 +132,9 @@ def _base(output: str, failed: Instruction | None) -> Failure | None:
 
 
 def _telling(output: str) -> list[str]:
-    """The last lines that are not the builder's own."""
-    lines = [re.sub(r"^#\d+ (?:\d+\.\d+ )?", "", line) for line in output.splitlines() if not _UNTELLING.match(line)]
+    """The last lines that are not the builder's own. BuildKit repeats those of the failed step below a rule."""
+    output = re.split(r"^-{6}\n > \[", output, maxsplit=1, flags=re.M)[0]
+    lines = [re.sub(r"^(#\d+ )?(?:\d+\.\d+ )?", "", line) for line in output.splitlines() if not _UNTELLING.match(line)]
     return [line for line in lines if line.strip()][-_LINES_SHOWN:]
 
 
@@ -137,9 +144,13 @@ def _last_word(output: str) -> str:
     for line in reversed(lines[-8:]):
         if re.match(r"\s*(error|fatal|E:|ERROR|\w*(Error|Exception)\b)", line) and "did not complete" not in line:
             return _short(line)
-    return _short(lines[-1]) if lines else "the builder said nothing"
+    if lines:
+        return _short(lines[-1])
+    status = re.search(r"(?:returned a non-zero|exit) code: (\d+)", output)
+    return f"it ended with status {status[1]}" if status else _short(output.strip().split("\n")[-1])
 
 
 def _short(text: str, limit: int = 200) -> str:
-    text = " ".join(text.split()).removeprefix("ERROR: ")
+    text = re.sub(r"^(ERROR: |Error response from daemon: )+", "", " ".join(text.split()))
+    text = re.sub(r"^failed to build: failed to solve: (rpc error: .*: failed to create LLB definition: )?", "", text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
