@@ -196,13 +196,16 @@ def _walk(value: Any, type_: str, path: str) -> list[tuple[str, str]]:
     return found
 
 
-_SCALARS = {"int": "numeric (int or float)", "float": "numeric (int or float)", "str": "string", "bool": "boolean"}
+_SCALARS = {
+    "int": "numeric (int or float)", "float": "numeric (int or float)", "bool": "boolean",
+    "str": "string", "bytes": "string",  # base64 in JSON
+}  # fmt: skip
 
 
 def _is(value: Any, type_: str) -> bool:
     if type_ in ("int", "float"):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, {"str": str, "bool": bool}[type_])
+    return isinstance(value, bool if type_ == "bool" else str)
 
 
 def _word(value: Any) -> str:
