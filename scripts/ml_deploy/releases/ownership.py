@@ -37,12 +37,14 @@ Tell = Callable[[str], None]
 def owner(live: Object | None, app: str) -> str:
     """Who else owns a live object, such as `Helm release web`; empty when nobody does."""
     meta = (live or {}).get("metadata") or {}
+    ours = (meta.get("labels") or {}).get(APP)
+    if ours:  # adopted for good: what another tool once wrote on it no longer counts
+        return "" if ours == app else f"ml-deploy app {ours}"
     for where, name, words in _OWNERS:
         value = (meta.get("annotations" if where == "annotation" else "labels") or {}).get(name)
         if value:
             return f"{words} {str(value).split(':')[0]}"
-    other = (meta.get("labels") or {}).get(APP)
-    return f"ml-deploy app {other}" if other and other != app else ""
+    return ""
 
 
 def check_owner(live: Object | None, app: str, *, adopt: bool = False) -> None:
