@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,19 +16,45 @@ import pytest
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.releases.cluster import ClusterAccess, Ref
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", default="", help="run the cluster tier against this Kubernetes")
     parser.addoption("--every-write", action="store_true", help="kill runs at each of their writes, not at a few")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs more than the stand-in has is skipped without a real Kubernetes."""
+    if not config.getoption("--kubeconfig"):
+        for item in items:
+            if item.get_closest_marker("real_kubernetes"):
+                item.add_marker(pytest.mark.skip(reason="needs more than the stand-in has: --kubeconfig FILE"))
+
+
 @pytest.fixture(scope="session")
-def kubeconfig(request: pytest.FixtureRequest) -> str:
-    """The path of the kubeconfig of the Kubernetes to test against."""
+def kubeconfig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The path of the kubeconfig of the Kubernetes to test against: the given one, or a stand-in of our own."""
     path = request.config.getoption("--kubeconfig")
-    if not path:
-        pytest.skip("needs --kubeconfig FILE of a Kubernetes")
-    return str(Path(path).resolve())
+    if path:
+        yield str(Path(path).resolve())
+        return
+    if not shutil.which("docker"):
+        pytest.skip("needs Docker Engine for the stand-in, or --kubeconfig FILE of a Kubernetes")
+    state = tmp_path_factory.mktemp("kube")
+    command = [sys.executable, "-E", "-s", str(ROOT / "scripts/local/kube/main.py"), "--state", str(state)]
+    with (state / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + 20
+        while not (state / "kubeconfig").exists():
+            if process.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"the stand-in does not start:\n{(state / 'log').read_text()}")
+            time.sleep(0.05)
+        yield str(state / "kubeconfig")
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture(scope="session")
