@@ -184,6 +184,7 @@ def _walk(value: Any, type_: str, path: str) -> list[tuple[str, str]]:
         if not isinstance(value, dict):
             return [(path, f"expected map, got {_word(value)}")]
         return [found for key, item in value.items() for found in _walk(item, inner[1], f"{path}.{key}")]
+    type_ = "str" if type_ in ("bytes", "bytearray") else type_  # base64
     if type_ in _SCALARS:
         return [] if _is(value, type_) else [(path, f"expected {_SCALARS[type_]}, got {_word(value)}")]
     if not isinstance(value, dict):
