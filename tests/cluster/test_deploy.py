@@ -235,7 +235,7 @@ def test_a_cancelled_deployment(
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if "old pods" in line:
+        if "old pod" in line:
             break
     process.send_signal(signal.SIGINT)
     started = time.monotonic()

@@ -14,7 +14,7 @@ from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_cont
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
 from ml_deploy.images.reference import parse
-from ml_deploy.releases import diff, endpoint, generate, manifests, ownership, preflight, substitution
+from ml_deploy.releases import admission, diff, endpoint, generate, manifests, ownership, preflight, substitution
 from ml_deploy.releases.cluster import ApiError, Cluster, Kind, Object
 from ml_deploy.releases.deployment import Deployment, Plan, Progress, serving
 from ml_deploy.releases.lease import Lock, identity
@@ -222,6 +222,11 @@ class _Run:
         if inputs.dry_run == "none" and not any("namespace" in one.message.lower() for one in found):
             missing = preflight.check_rights(cluster, preflight.rights(_workload_kinds(cluster, objects), cases=asks))
             found += [missing] if missing else []
+        if not found:
+            pods = admission.check(cluster, wanted)
+            found = [one.problem for one in pods if one.problem]
+            for said in filter(None, (one.warning for one in pods)):
+                self._adapters.console.warning(said, title="Pods may be refused")
         if found:
             raise self._with(preflight.together(found), Progress())
         for one in self._checked:
