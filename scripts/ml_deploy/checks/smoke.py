@@ -163,9 +163,12 @@ def _judge_load(seen: Seen, load: Load) -> None:
         )
     missed = limits.missed(seen.verdicts)
     if missed:
+        busy = "This machine was too busy to send on time, see the log: its own delay counts in the latencies. "
+        late = seen.figures is not None and seen.figures.late > _LATE
         raise TooSlow(
             f"Under load, {missed}.",
-            hint="Give the pods more CPU or replicas, make the model faster, or change the limits.",
+            hint=(busy if late else "")
+            + "Give the pods more CPU or replicas, make the model faster, or change the limits.",
         )
 
 
