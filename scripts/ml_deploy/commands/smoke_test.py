@@ -119,7 +119,7 @@ def _load_contradictions(given: Mapping[str, str]) -> Iterator[str]:
         yield f"`max-error-rate` must be a share between 0 and 1 (1% is 0.01; it is {share:g})"
     if (_float(given.get("concurrency", "")) or 0) > _MOST_AT_ONCE:
         yield f"`concurrency` must be {_MOST_AT_ONCE} or less"
-    lasting, timeout = (_seconds(given.get(name, "")) for name in ("duration", "timeout"))
+    lasting, timeout = _seconds(given.get("duration", "")), _seconds(given.get("timeout", "10m"))
     if lasting == 0:
         yield "`duration` must be more than 0s"
     if lasting and timeout and lasting > timeout:
