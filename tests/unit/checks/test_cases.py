@@ -117,9 +117,22 @@ def test_files_that_are_no_cases(tmp_path: Path) -> None:
         load(tmp_path / "b")
     with pytest.raises(InputError, match="Git LFS pointer"):
         load(written(tmp_path, "version https://git-lfs.github.com/spec/v1", "oid sha256:0", "size 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (json.dumps({"request": 1, "expect": 1}, indent=1), "The file looks like one pretty-printed JSON document."),
+        (json.dumps([{"request": 1, "expect": 1}], indent=1), "The file looks like a JSON array"),
+        (json.dumps([{"request": 1, "expect": 1}]), "The file looks like a JSON array"),
+        ("[\n", "The file looks like a JSON array"),
+        ("x", "Write one JSON object a line"),
+    ],
+)
+def test_what_the_file_looks_like_instead(tmp_path: Path, text: str, hint: str) -> None:
     with pytest.raises(InputError) as caught:
-        load(written(tmp_path, json.dumps([{"request": 1, "expect": 1}], indent=1)))
-    assert caught.value.hint.startswith("The file looks like one pretty-printed JSON document.")
+        load(written(tmp_path, text))
+    assert caught.value.hint.startswith(hint)
 
 
 def test_right_answers_pass(tmp_path: Path) -> None:

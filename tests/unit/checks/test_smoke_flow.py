@@ -82,6 +82,13 @@ def test_wrong_answers_end_it_before_the_load() -> None:
     assert '✗ "line 2": $: expected 2, got 1 (off by 1, 0.5 of it)' in told
 
 
+def test_refused_requests_have_a_hint_of_their_own() -> None:
+    error, _, _ = outcome_of(demands(), lambda request: Answer(422, {}, b"no such column"))
+    assert isinstance(error, WrongAnswers)
+    assert "status: expected 200, got 422 (no such column)" in error.message
+    assert error.hint.startswith("The service refuses these requests")
+
+
 def test_many_wrong_answers_do_not_flood_the_log() -> None:
     cases = [parse(json.dumps({"request": 1, "expect": 2}), n) for n in range(500)]
     error, _, told = outcome_of(demands(cases), lambda request: Answer(200, {}, b"1"))
