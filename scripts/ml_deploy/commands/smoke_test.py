@@ -64,7 +64,7 @@ class _Checks(EndpointInputs):
     max_p50: float | None = fields.duration("Limit of the median latency, such as 100ms.")
     max_p95: float | None = fields.duration("Limit of the 95th percentile of the latency.")
     max_p99: float | None = fields.duration("Limit of the 99th percentile of the latency.")
-    max_error_rate: float | None = number("Share of requests under load that may fail, 0 to 1. Default: none.")
+    max_error_rate: float | None = number("Share of requests under load that may fail, 0 to 1. Default: 0.")
     min_throughput: float | None = number("Requests a second that must be answered rightly; less than `rate`.")
 
 
