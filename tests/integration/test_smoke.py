@@ -224,7 +224,7 @@ def test_hostile_answers_issue_no_workflow_commands(tmp_path: Path) -> None:
         ({"url": "http://x", "revision": "3"}, ["`app` is missing: `revision` needs it"]),
         ({"url": "http://x", "headers": "s3cret"}, ["Line 1 of the input `headers` is no header"]),
         ({"url": "http://x", "cases": "absent.jsonl"}, ["There is no file absent.jsonl"]),
-        ({"url": "x.example"}, ["no HTTP address"]),
+        ({"url": "http://u:s3cret@x", "rate": "0"}, ["contains a user or password", "`rate` must be more than 0"]),
     ],
 )  # fmt: skip
 def test_misuse(tmp_path: Path, inputs: dict[str, str], sentences: list[str]) -> None:

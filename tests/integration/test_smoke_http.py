@@ -180,22 +180,9 @@ def test_https_to_a_plain_port() -> None:
     assert "http://" in error.hint
 
 
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("example.org", "no HTTP address"),
-        ("ftp://example.org", "no HTTP address"),
-        ("http://", "no HTTP address"),
-        ("http://x:99999", "no address"),
-        ("http://user:s3cret@x", "contains a user or password"),
-        ("https://x/?code=s3cret", "has a query or fragment"),
-    ],
-)
-def test_addresses_that_cannot_be_used(url: str, words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        HttpEndpoint(EndpointAccess(url))
-    assert words in caught.value.message
-    assert "s3cret" not in caught.value.message
+def test_an_address_that_cannot_be_used() -> None:
+    with pytest.raises(InputError, match="`url` is no HTTP address"):
+        HttpEndpoint(EndpointAccess("example.org"))
 
 
 @pytest.mark.parametrize("ca", ["/absent/ca.pem", "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----"])

@@ -165,6 +165,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     demands = _demands(inputs)
     headers = inputs.parsed_headers(adapters)
     inside = _inside(inputs)
+    adapters.console.line(f"Smoke test of {_target(inputs)}{', through the API server' if inside else ''}")
     endpoint = None if inside else adapters.endpoint(inputs.endpoint_access(adapters))
     try:
         cluster = adapters.cluster(inputs.access()) if inside or inputs.revision is not None else None
@@ -179,11 +180,14 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
             endpoint.close()
 
 
+def _target(inputs: Inputs) -> str:
+    return inputs.url or f"service {inputs.service}"
+
+
 def _tested(
     inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, run_load: RunLoad | None, release: _Release | None
 ) -> Result:
-    seen, target = Seen(), inputs.url or f"service {inputs.service}:{inputs.port}"
-    adapters.console.line(f"Smoke test of {target}{'' if run_load else ', through the API server'}")
+    seen, target = Seen(), _target(inputs)
     try:
         smoke(demands, ask, run_load, adapters.clock, adapters.console.line, seen)
     except (EndpointDown, WrongAnswers, TooSlow, TimedOut) as error:

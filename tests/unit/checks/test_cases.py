@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_deploy.checks.cases import KEYS, Report, escape_cell, judge, judge_answer, load, parse
-from ml_deploy.checks.http import Answer, Request, join
+from ml_deploy.checks.http import Answer, Request, join, problem_of
 from ml_deploy.errors import EndpointDown, InputError
 
 
@@ -276,3 +276,25 @@ def test_any_answer_is_judged_and_told_in_printable_words(expect: Any, body: byt
     assert outcome.text().isprintable()
     assert "\n" not in Report((outcome,)).table().splitlines()[2]
     assert outcome.differences or status == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://10.0.0.7:8080/base", ""),
+        ("https://[::1]/", ""),
+        ("example.org", "no HTTP address"),
+        ("localhost:8000", "no HTTP address"),
+        ("ftp://example.org", "no HTTP address"),
+        ("http://", "no HTTP address"),
+        ("http://x:99999", "no address"),
+        ("http://user:s3cret@x", "contains a user or password"),
+        ("http://s3cret@x", "contains a user or password"),
+        ("https://x/?code=s3cret", "has a query or fragment"),
+        ("x?code=s3cret", "has a query or fragment"),
+    ],
+)
+def test_addresses(url: str, words: str) -> None:
+    assert words in problem_of(url)
+    assert bool(words) == bool(problem_of(url))
+    assert "s3cret" not in problem_of(url)
