@@ -77,7 +77,7 @@ class Inputs:
     read_only: bool = flag(
         "Whether the check gives the container a read-only root file system (/tmp is writable).", default=True
     )
-    ready_timeout: float = duration("How long the checked container may take to be ready.", default="90s")
+    ready_timeout: float = duration("How long the checked container may take to be ready.", default="2m")
 
     @staticmethod
     def contradictions(given: Mapping[str, str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from ml_deploy import commands
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.runtime.fields import Output, inputs_of, lines, outputs_of, problems_of
+from ml_deploy.runtime.fields import Input, Output, inputs_of, lines, outputs_of, problems_of
 
 TITLE = "All of it in one step"
 DESCRIPTION = "From a model file to a verified endpoint on AKS: lint, build, push, deploy, smoke-test, and back when it is not good."
@@ -110,16 +110,32 @@ OUTPUT_FROM = {
 def _union() -> type:
     """A dataclass with `skip` and every part's inputs, each once, none required by itself."""
     skip = lines("Parts to leave out, one a line: " + ", ".join(commands.ACTIONS) + ".")
-    columns: dict[str, tuple[str, Any, Any]] = {"skip": ("skip", "tuple[str, ...]", skip)}
+    columns: list[tuple[str, Any, Any]] = [("skip", "tuple[str, ...]", skip)]
+    for key, specs in _inputs_by_name().items():
+        first = next(iter(specs.values()))
+        # Where the parts' defaults differ, each part keeps its own: the root action hands over nothing.
+        default = first.default if len({spec.default for spec in specs.values()}) == 1 else ""
+        spec = dataclasses.replace(first, description=_description(specs), default=default, required=False)
+        column = dataclasses.field(default=None, repr=not spec.secret, metadata={"input": spec})
+        columns.append((key.replace("-", "_"), "Any", column))
+    judged = {"contradictions": staticmethod(contradictions)}
+    return dataclasses.make_dataclass("Inputs", columns, frozen=True, kw_only=True, namespace=judged)
+
+
+def _inputs_by_name() -> dict[str, dict[str, Input]]:
+    found: dict[str, dict[str, Input]] = {}
     for name in commands.ACTIONS:
         for key, spec in inputs_of(commands.load(name).Inputs).items():
             if key not in WIRED:
-                attribute = key.replace("-", "_")
-                optional = dataclasses.replace(spec, required=False)
-                column = dataclasses.field(default=None, repr=not spec.secret, metadata={"input": optional})
-                columns.setdefault(attribute, (attribute, "Any", column))
-    judged = {"contradictions": staticmethod(contradictions)}
-    return dataclasses.make_dataclass("Inputs", columns.values(), frozen=True, kw_only=True, namespace=judged)
+                found.setdefault(key, {})[name] = spec
+    return found
+
+
+def _description(specs: Mapping[str, Input]) -> str:
+    """The parts' common description, or what it is to each of them."""
+    if len({spec.description for spec in specs.values()}) == 1:
+        return next(iter(specs.values())).description
+    return " ".join(f"{name}: {spec.description}" for name, spec in specs.items())
 
 
 def contradictions(given: Mapping[str, str]) -> Iterator[str]:

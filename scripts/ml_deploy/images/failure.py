@@ -112,7 +112,9 @@ def _base(output: str, failed: Instruction | None, expand: Callable[[str], str])
     named = re.search(
         r"failed to resolve source metadata for ([^:\s]+(?::[^:\s]+)?)|load metadata for (\S+)\n#\d+ ERROR", output
     )
-    at_from = failed is not None and (failed.keyword == "FROM" or "--from=" in failed.text) and "COPY failed" not in output
+    at_from = (
+        failed is not None and (failed.keyword == "FROM" or "--from=" in failed.text) and "COPY failed" not in output
+    )
     if not named and not at_from:
         return None
     last = output.strip().splitlines()[-1] if output.strip() else ""
