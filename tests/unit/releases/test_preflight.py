@@ -33,7 +33,7 @@ class Fake:
         return KINDS.get((api_version, kind))
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
-        assert namespace == "ml"
+        assert namespace in ("ml", "")
         return f"{verb} {resource}" not in self._missing
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Applied:
@@ -124,19 +124,37 @@ def test_the_same_problem_is_told_once_and_several_are_listed() -> None:
     assert isinstance(preflight.together([Conflict("a"), Conflict("b")]), Conflict)
 
 
+def deployment() -> Object:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ml"}}
+
+
 def test_missing_rights_are_named_with_a_role() -> None:
-    needed = preflight.rights([KINDS["apps/v1", "Deployment"]], cases=True)
-    assert preflight.check_rights(fake(), needed) is None
-    found = preflight.check_rights(fake("create leases", "update leases", "watch deployments"), needed)
-    assert isinstance(found, Forbidden)
-    assert "in namespace ml: create leases, update leases, watch deployments" in found.message
-    assert '{apiGroups: ["coordination.k8s.io"], resources: [leases], verbs: [create, update]}' in found.details
-    assert '{apiGroups: ["apps"], resources: [deployments], verbs: [watch]}' in found.details
+    needed = preflight.rights(fake(), [deployment()], deploys=True, cases=True)
+    preflight.check_rights(fake(), needed)
+    with pytest.raises(Forbidden) as caught:
+        preflight.check_rights(fake("create leases", "update leases", "watch deployments"), needed)
+    assert "deployments (watch), leases (create, update) in namespace ml." in caught.value.message
+    assert '{apiGroups: ["coordination.k8s.io"], resources: [leases], verbs: [create, update]}' in caught.value.details
+    assert '{apiGroups: ["apps"], resources: [deployments], verbs: [watch]}' in caught.value.details
 
 
 def test_rights_for_cases_are_needed_only_with_cases() -> None:
-    assert ("create", "", "pods/proxy") in preflight.rights([], cases=True)
-    assert ("create", "", "pods/proxy") not in preflight.rights([], cases=False)
+    with_cases, without = (preflight.rights(fake(), [], deploys=True, cases=asks) for asks in (True, False))
+    assert preflight.Right("create", "", "pods/proxy", "ml") in with_cases
+    assert not [one for one in without if one.resource == "pods/proxy"]
+
+
+def test_a_dry_run_needs_no_right_to_keep_records() -> None:
+    needed = preflight.rights(fake(), [deployment()], deploys=False, cases=False)
+    assert {one.resource for one in needed} == {"deployments", "horizontalpodautoscalers"}
+
+
+def test_what_is_cluster_scoped_needs_a_cluster_role() -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}}
+    needed = preflight.rights(fake(), [namespace], deploys=False, cases=False)
+    with pytest.raises(Forbidden, match=r"namespaces \(create\) in the whole cluster") as caught:
+        preflight.check_rights(fake("create namespaces"), needed)
+    assert "kind: ClusterRole" in caught.value.details
 
 
 def workload(name: str = "web") -> Manifest:
