@@ -100,6 +100,19 @@ def test_a_name_that_does_not_exist() -> None:
     assert "DNS record" in error.hint
 
 
+def test_the_proxy_of_the_environment_is_used_but_not_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(lambda request: Reply(request.path)) as proxy, served(lambda request: Reply("direct")) as url:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "other.invalid")
+        assert asked("http://model.invalid/v1").body == b'"http://model.invalid/v1/x?key=s3cret"'
+        assert asked(url).body == b'"direct"'
+        assert "cannot be resolved" in down("http://other.invalid").message
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+        error = down("http://model.invalid")
+    assert "the proxy of this machine does not lead there" in error.message
+    assert "NO_PROXY" in error.hint
+
+
 def test_no_answer_in_time() -> None:
     with served(lambda request: Reply(1, delay=1.0)) as url:
         error = down(url, seconds=0.3)

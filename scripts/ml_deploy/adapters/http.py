@@ -210,8 +210,12 @@ def _explain_os(error: OSError) -> tuple[str, str]:
 
 
 def _proxy(parts: SplitResult) -> str | None:
-    """The proxy of the environment for this address. (aiohttp's own `trust_env` would read ~/.netrc as well.)"""
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    """The proxy of the environment for this address, never for this machine itself.
+
+    (aiohttp's own `trust_env` would read ~/.netrc as well.)
+    """
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127.") or urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(parts.scheme)
 
