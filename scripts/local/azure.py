@@ -333,6 +333,7 @@ async def main(args: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM."""
     state = Path(args.state).resolve()
     state.mkdir(parents=True, exist_ok=True)
+    (state / "azure.json").unlink(missing_ok=True)  # of a start that was killed
     authority = serving.Authority(state)
     settings = registry.Settings()
     port, registry_port = args.port or serving.free_port(), args.registry_port or serving.free_port()

@@ -256,6 +256,7 @@ async def main(args: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM."""
     state = Path(args.state).resolve()
     state.mkdir(parents=True, exist_ok=True)
+    (state / "faults.json").unlink(missing_ok=True)  # of a start that was killed
     if args.kubeconfig:
         cluster = serving.cluster_address(Path(args.kubeconfig))
         authority = serving.Authority(state)

@@ -130,9 +130,11 @@ async def distribution(state: Path, port: int, auth: Mapping[str, Any]) -> Async
     if auth:
         config["auth"] = dict(auth)
     (folder / "config.yml").write_text(yaml.safe_dump(config))
+    # dies with us, even when we are killed
+    together = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     with open(folder / "log", "ab") as log:
         process = await asyncio.create_subprocess_exec(
-            binary(), "serve", str(folder / "config.yml"), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            *together, binary(), "serve", str(folder / "config.yml"), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         try:
             await _answers(port, process, folder / "log")
@@ -252,6 +254,7 @@ async def main(args: argparse.Namespace) -> None:
     """A plain registry until SIGINT or SIGTERM."""
     state = Path(args.state).resolve()
     state.mkdir(parents=True, exist_ok=True)
+    (state / "registry.json").unlink(missing_ok=True)  # of a start that was killed
     port = args.port or serving.free_port()
     auth = {"htpasswd": {"realm": "local", "path": args.htpasswd}} if args.htpasswd else {}
     async with distribution(state, port, auth):

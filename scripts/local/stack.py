@@ -133,11 +133,12 @@ class Stack:
 
     def _stand_in(self) -> Path:
         kubeconfig = self._state.path("cluster", "kubeconfig")
-        if self._state.process("cluster"):
+        if self._runs("cluster", ""):
             return kubeconfig
         self._say("Starting a cluster: the stand-in (scripts/local/kube), pods are containers of the Docker Engine")
         kubeconfig.unlink(missing_ok=True)
         self._start("cluster", LOCAL / "kube" / "main.py", "--state", kubeconfig.parent, ready=kubeconfig, seconds=30)
+        self._keep("cluster", "")
         return kubeconfig
 
     def _kind(self) -> Path:
@@ -182,14 +183,13 @@ class Stack:
     def _azure(self, kubeconfig: Path) -> dict[str, Any]:
         told = self._state.path("azure", "azure.json")
         cluster = sha256(kubeconfig.read_bytes()).hexdigest()
-        if not self._state.process("azure") or self._state.recall("azure-cluster") != cluster:
-            self._state.stop("azure")
+        if not self._runs("azure", cluster):
             self._say("Starting Azure's stand-in: sign-in, resource manager, and a registry of its own")
             told.unlink(missing_ok=True)
             ports = [word for name, port in self._ports().items() for word in (f"--{name}", str(port))]
             self._start("azure", LOCAL / "azure.py", "--state", told.parent, "--cluster-kubeconfig", kubeconfig, *ports,
                         ready=told, seconds=180)  # fmt: skip
-            self._state.note("azure-cluster", cluster)
+            self._keep("azure", cluster)
         return dict(json.loads(told.read_text()))
 
     def _ports(self) -> dict[str, int]:
@@ -199,12 +199,29 @@ class Stack:
         self._state.note("ports", ports)
         return ports
 
+    def _runs(self, name: str, what: str) -> bool:
+        """Whether the part runs for `what` and with today's code; stopped when it runs for something else."""
+        if self._state.process(name) and self._state.recall(f"part-{name}") == [what, _code()]:
+            return True
+        if self._state.stop(name):
+            self._say(f"Stopped: {name} (it was for another cluster, or of older code)")
+        return False
+
+    def _keep(self, name: str, what: str) -> None:
+        self._state.note(f"part-{name}", [what, _code()])
+
     def _start(self, name: str, script: Path, *words: str | Path, ready: Path, seconds: float) -> None:
         process = self._state.start(name, [sys.executable, "-E", "-s", script, *words])
         if not wait_until(lambda: ready.exists() or not process.is_running(), seconds) or not ready.exists():
             tail = self._state.log_tail(name)
             self._state.stop(name)
             raise Problem(f"The {name} part did not start. The end of its log:\n{tail}")
+
+
+def _code() -> str:
+    """A digest of the local stack's code."""
+    files = sorted(LOCAL.rglob("*.py"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _connect(kubeconfig: Path) -> Cluster:

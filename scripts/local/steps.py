@@ -6,12 +6,14 @@ Only act's field names are relied on; a line that is no JSON is shown as it is.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 _MARKS = {"success": "✔", "failure": "✘", "skipped": "–", "running": "…", "waiting": "–"}
+_SAID_TWICE = re.compile(r"Error: Job '.*' failed$")  # act's own word on a job whose step has failed
 _COLOURS = {
     "success": "32",
     "failure": "31",
@@ -70,7 +72,8 @@ class Progress:
         try:
             event = json.loads(line)
         except ValueError:
-            self._line(line)
+            if not _SAID_TWICE.match(line):
+                self._line(line)
             return
         if "jobResult" in event:
             self.job = event["jobResult"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.cluster.apps import PREDICT, config, secret, service, web
 from tests.cluster.deploying import states
 from tests.steps import MAIN, Step, environment, step
@@ -235,7 +237,7 @@ def test_a_cancelled_deployment(
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if "old pods" in line:
+        if "old pod" in line:
             break
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
@@ -274,3 +276,42 @@ def test_the_second_deployment_waits_for_the_first(
     assert first.wait(30) == 0 and second.code == 0, second.log
     assert re.search(r"waiting: another deployment of web is running", second.log)
     assert answer(cluster) == "v2" and states(cluster) == {1: "superseded", 2: "deployed"}
+
+
+@pytest.mark.real_kubernetes
+def test_the_role_in_the_readme_is_enough_and_without_it_all_is_named(
+    cluster: ApiServer, kubeconfig: str, busybox: str, cases: Callable[[str], str], tmp_path: Path
+) -> None:
+    config_of = account(cluster, kubeconfig, tmp_path)
+    given_all = given(tmp_path, config_of, cluster.namespace, (web(busybox), service(), config("c", a="1")), "web")
+    refused = step(tmp_path, "deploy-aks", **given_all)
+    assert (refused.code, refused.outputs["reason"]) == (8, "forbidden"), refused.log
+    for right in ("leases (get, create, update)", "deployments (get, create, patch, list, watch)", "configmaps (get"):
+        assert right in refused.log
+    assert "resources: [leases], verbs: [get, create, update]" in refused.summary
+
+    text = (MAIN.parents[1] / "actions/deploy-aks/README.md").read_text()
+    (role,) = re.findall(r"(?s)```yaml\n(apiVersion: rbac.*?)```", text)
+    cluster.apply({**yaml.safe_load(role), "metadata": {"name": "some", "namespace": cluster.namespace}}, force=True)
+    done = step(tmp_path, "deploy-aks", **given_all, cases=cases("v1"))
+    assert done.code == 0, done.log
+
+
+def account(cluster: ApiServer, kubeconfig: str, folder: Path) -> str:
+    """A kubeconfig of a service account that is bound to the Role `some`."""
+    name, group = "deployer", "rbac.authorization.k8s.io"
+    cluster.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    cluster.create({"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": {"name": "some"},
+                    "roleRef": {"apiGroup": group, "kind": "Role", "name": "some"},
+                    "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": cluster.namespace}]})  # fmt: skip
+    secret_name = {"name": "token", "annotations": {"kubernetes.io/service-account.name": name}}
+    cluster.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": secret_name, "type": "kubernetes.io/service-account-token"}
+    )
+    until = time.monotonic() + 10
+    while not (token := (live(cluster, "Secret", "token").get("data") or {}).get("token")) and time.monotonic() < until:
+        time.sleep(0.05)
+    content = yaml.safe_load(Path(kubeconfig).read_text())
+    content["users"][0]["user"] = {"token": base64.b64decode(str(token)).decode()}
+    (folder / "account.yaml").write_text(yaml.safe_dump(content))
+    return str(folder / "account.yaml")

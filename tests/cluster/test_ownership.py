@@ -108,6 +108,8 @@ def test_objects_of_others_are_left_alone(cluster: ApiServer, meta: dict[str, An
         applier(cluster).apply(config("c", x="2"), dry_run=True)
     assert live(cluster, "ConfigMap", "c")["data"] == {"x": "1"}
     applier(cluster, adopt=True).apply(config("c", x="2"))
+    applier(cluster).apply(config("c", x="3"))  # adopted for good, so that a rollback may write it, too
+    assert live(cluster, "ConfigMap", "c")["data"] == {"x": "3"}
 
 
 HPA: Object = {

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +28,7 @@ from ml_deploy.runtime.github import Job
 from ml_deploy.wiring import Wiring
 
 Rollback = Callable[..., rollback.Result]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Closing(Wiring):
@@ -179,9 +183,13 @@ def test_what_others_made_anew_or_had_before_stays(cluster: ApiServer, busybox: 
     assert live(cluster, "ConfigMap", "before") and live(cluster, "ConfigMap", "anew")
 
 
-def test_what_was_there_at_the_first_meeting_comes_back(cluster: ApiServer, busybox: str, roll_back: Rollback) -> None:
-    for obj in (service(), web(busybox, answer="by hand")):
-        cluster.create(obj)
+@pytest.mark.real_kubernetes
+def test_what_was_there_at_the_first_meeting_comes_back(
+    cluster: ApiServer, busybox: str, roll_back: Rollback, kubeconfig: str, kubectl_path: str
+) -> None:
+    by_hand = {"apiVersion": "v1", "kind": "List", "items": [service(), web(busybox, answer="by hand")]}
+    subprocess.run([kubectl_path, "--kubeconfig", kubeconfig, "-n", cluster.namespace, "apply", "-f", "-"],
+                   input=json.dumps(by_hand), text=True, check=True)  # fmt: skip
     until = time.monotonic() + 30
     while not (live(cluster, "Deployment", "web").get("status") or {}).get("readyReplicas"):
         assert time.monotonic() < until
@@ -244,3 +252,62 @@ def test_a_rollback_that_does_not_get_ready_says_why_and_can_be_run_again(
     cluster.create(config("needed", x="1"))
     assert roll_back().revision == 1
     assert body(cluster) == "v1"
+
+
+@pytest.mark.real_kubernetes
+def test_a_stateful_set_that_is_stuck_on_a_bad_revision_comes_free(
+    cluster: ApiServer, busybox: str, roll_back: Rollback
+) -> None:
+    def stateful(**how: Any) -> Object:
+        obj = web(busybox, replicas=2, **how)
+        del obj["spec"]["progressDeadlineSeconds"]
+        return {**obj, "kind": "StatefulSet", "spec": {**obj["spec"], "serviceName": "web"}}
+
+    good(cluster, deploy(cluster, service(), stateful(answer="v1")))
+    deploy(cluster, service(), stateful(crash=True), seconds=8)
+    assert roll_back().status == "rolled-back"
+    held = cluster.get(Ref("apps/v1", "StatefulSet", cluster.namespace, "web"))
+    assert held and held["status"]["readyReplicas"] == 2
+
+
+@pytest.mark.real_kubernetes
+def test_under_an_autoscaler_a_rollback_keeps_the_live_number_of_replicas(
+    cluster: ApiServer, busybox: str, roll_back: Rollback
+) -> None:
+    hpa: Object = {
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+        "spec": {"minReplicas": 1, "maxReplicas": 5, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+    }  # fmt: skip
+    good(cluster, deploy(cluster, web(busybox, answer="v1"), hpa))
+    deploy(cluster, web(busybox, answer="v2"), hpa)
+    ref = Ref("apps/v1", "Deployment", cluster.namespace, "web")
+    cluster.patch(ref, {"spec": {"replicas": 3}}, subresource="scale")  # as an autoscaler does
+    roll_back()
+    assert live(cluster, "Deployment", "web")["spec"]["replicas"] == 3 and body(cluster) == "v1"
+
+
+def test_a_cancelled_rollback_lets_go_says_what_serves_and_can_be_finished(
+    cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
+) -> None:
+    good(cluster, deploy(cluster, service(), web(busybox, answer="v1")))
+    slow = web(busybox, answer="v2")
+    deploy(cluster, service(), slow)
+    command = [sys.executable, str(ROOT / "scripts/main.py"), "rollback", "--kubeconfig", kubeconfig, "--namespace",
+               cluster.namespace, "--app", "web", "--from-revision", "2", "--timeout", "60s"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"RUNNER_TEMP": str(tmp_path)})
+    assert process.stdout
+    for line in process.stdout:
+        if "Deployment web:" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert "Cancelled" in said and "Revision 2 is still recorded as the current one" in said
+    lease = cluster.get(Ref("coordination.k8s.io/v1", "Lease", cluster.namespace, "ml-deploy.web"))
+    assert lease and "holderIdentity" not in lease["spec"]
+    assert json.loads(cluster.ask(cluster.namespace, "services/web:80", "GET", PREDICT).body)["prediction"] in (
+        "v1",
+        "v2",
+    )
+    assert subprocess.run(command, env={"RUNNER_TEMP": str(tmp_path)}, check=False).returncode == 0
+    assert body(cluster) == "v1" and states(cluster) == {1: "good", 2: "rolled-back"}

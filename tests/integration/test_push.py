@@ -6,13 +6,16 @@ import copy
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +269,26 @@ def test_no_engine(azure: AzureStandIn, push: Push) -> None:
 def test_an_image_that_the_engine_does_not_have(azure: AzureStandIn, push: Push) -> None:
     done = push(**oidc(azure) | {"image": "no/such:image"})
     assert (done.code, "has no image no/such:image" in done.text) == (2, True)
+
+
+def test_a_registry_without_tls_elsewhere(push: Push) -> None:
+    """On this machine the engine does without TLS; at any other address it must have been told to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # asks for a route, sends nothing
+        try:
+            probe.connect(("10.255.255.255", 1))
+        except OSError as error:
+            pytest.skip(f"this machine has no address but its own: {error}")
+        address = probe.getsockname()[0]
+    with ThreadingHTTPServer((address, 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = push(registry=f"{address}:{server.server_port}", repository="ml/churn")
+        server.shutdown()
+    assert (done.code, "insecure-registries" in done.text) == (7, True), done.text
+
+
+def test_a_ca_file_that_is_not_there(azure: AzureStandIn, push: Push) -> None:
+    done = push.within(REQUESTS_CA_BUNDLE="/no/such/file")(**oidc(azure))
+    assert (done.code, "REQUESTS_CA_BUNDLE" in done.text) == (2, True), done.text
 
 
 def test_something_that_is_no_registry(azure: AzureStandIn, push: Push) -> None:

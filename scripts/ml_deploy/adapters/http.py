@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 from ml_deploy.checks.compare import cut
-from ml_deploy.checks.http import Answer, EndpointAccess, Request, join
+from ml_deploy.checks.http import Answer, EndpointAccess, Request, join, problem_of
 from ml_deploy.checks.load import Load, Plan
 from ml_deploy.errors import EndpointDown, InputError
 
@@ -45,7 +45,9 @@ class HttpEndpoint:
     """Satisfies `ml_deploy.checks.http.Endpoint`. Connections are kept alive between requests."""
 
     def __init__(self, access: EndpointAccess) -> None:
-        parts = _checked(access.url)
+        if problem := problem_of(access.url):
+            raise InputError(f"The input {problem}.")
+        parts = urlsplit(access.url)
         self._access = access
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._base = parts.path
@@ -207,31 +209,13 @@ def _explain_os(error: OSError) -> tuple[str, str]:
     return cut(error.strerror or str(error) or type(error).__name__, 200), ""
 
 
-def _checked(url: str) -> SplitResult:
-    """The parts of a usable address. Raises InputError; what may be a secret is not repeated in it."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise InputError(f"The input `url` is no address: {cut(str(error))}.", hint=_URL) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"The input `url` is no HTTP address (it is {cut(url)!r}).", hint=_URL)
-    if parts.username or parts.password:
-        raise InputError("The input `url` contains a user or password.", hint="Send an Authorization header instead.")
-    if parts.query or parts.fragment:
-        raise InputError(
-            "The input `url` has a query or fragment, and it is the base of several addresses.",
-            hint="Put what comes after `?` into `headers`, or into `url-path` and the `path` of each golden prediction.",
-        )
-    return parts
-
-
-_URL = "Write it as http://host:port or https://host, with a path if all requests go below one."
-
-
 def _proxy(parts: SplitResult) -> str | None:
-    """The proxy of the environment for this address. (aiohttp's own `trust_env` would read ~/.netrc as well.)"""
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    """The proxy of the environment for this address, never for this machine itself.
+
+    (aiohttp's own `trust_env` would read ~/.netrc as well.)
+    """
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127.") or urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(parts.scheme)
 

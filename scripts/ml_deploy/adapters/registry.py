@@ -141,10 +141,19 @@ class HttpRegistry:
         try:
             return self._rest.send("GET", f"{self._base}/v2/")
         except Unreachable as error:
-            if "CERTIFICATE_VERIFY_FAILED" in repr(error.__cause__) or not self._plain_http_allowed():
+            why = repr(error.__cause__)
+            if "CERTIFICATE_VERIFY_FAILED" in why:
                 raise
+            if not self._plain_http_allowed():
+                raise (self._no_tls() if "WRONG_VERSION_NUMBER" in why else error) from error
         self._base = f"http://{self.host}"
         return self._rest.send("GET", f"{self._base}/v2/")
+
+    def _no_tls(self) -> RegistryError:
+        return RegistryError(
+            f"The registry {self.host} speaks no TLS, and the Docker engine is not told that this is all right.",
+            hint="Give the registry a certificate, or list it in the engine's `insecure-registries` (/etc/docker/daemon.json).",
+        )
 
     def _plain_http_allowed(self) -> bool:
         if _is_loopback(self.host):

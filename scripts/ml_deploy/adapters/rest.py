@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ml_deploy.errors import Unreachable
+from ml_deploy.errors import InputError, Unreachable
 
 if TYPE_CHECKING:
     import requests
@@ -68,6 +68,13 @@ class Rest:
                     raise unreachable(url, error) from error
                 self._wait(url, "no answer", 0.5 * 2**attempt)
                 continue
+            except requests.RequestException as error:  # an address that is none, too many redirects
+                raise unreachable(url, error) from error
+            except OSError as error:
+                raise InputError(
+                    f"The CA file for {urlsplit(url).netloc} cannot be read: {error}",
+                    hint="Check REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE).",
+                ) from error
             if last or answer.status_code not in _TEMPORARY:
                 return answer
             self._wait(url, f"HTTP {answer.status_code}", _pause(answer.headers, attempt))

@@ -39,13 +39,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case. `down` means no answer (then `hint` may say more), or a server's error (5xx)."""
+    """What became of one case. `down` means no answer (`status` 0, `hint` may say more), or a server's error (5xx)."""
 
     case: Case
     differences: tuple[str, ...] = ()
     seconds: float = 0.0
     down: bool = False
     hint: str = ""
+    status: int = 0
 
     def text(self) -> str:
         """The differences on one line; empty when the answer was right."""
@@ -131,9 +132,8 @@ def judge(cases: Sequence[Case], ask: Ask, *, tell: Callable[[Outcome], None] | 
 
 def judge_answer(case: Case, answer: Answer) -> Outcome:
     """Compare one answer with what its case expects."""
-    return Outcome(
-        case, tuple(_differences(case, answer)), answer.seconds, down=answer.status >= 500 and case.status < 500
-    )
+    down = answer.status >= 500 and case.status < 500
+    return Outcome(case, tuple(_differences(case, answer)), answer.seconds, down=down, status=answer.status)
 
 
 def body_of(answer: Answer) -> Any:

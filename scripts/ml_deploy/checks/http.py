@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import urlsplit
 
+from ml_deploy.checks.compare import cut
 from ml_deploy.checks.load import Load, Plan
 
 
@@ -57,6 +59,25 @@ class Endpoint(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+
+
+def problem_of(url: str) -> str:
+    """What is wrong with an endpoint's address, in words that repeat nothing that may be secret; empty when nothing is."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return f"`url` is no address ({cut(str(error))})"
+    if parts.username is not None or parts.password is not None:
+        return "`url` contains a user or password: send an Authorization header in `headers` instead"
+    if parts.query or parts.fragment:
+        return (
+            "`url` has a query or fragment, and it is the base of several addresses: put what comes after `?` into "
+            "`headers`, or into `url-path` and the `path` of each golden prediction"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"`url` is no HTTP address: write it as http://host:port or https://host (it is {cut(url)!r})"
+    return ""
 
 
 def join(base: str, path: str) -> str:

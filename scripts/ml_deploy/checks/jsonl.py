@@ -71,7 +71,9 @@ def _text(file: Path, what: str, hint: str) -> str:
 
 
 def _malformed(file: Path, text: str, problems: list[tuple[int, str]], hint: str) -> InputError:
-    if len(text.lstrip().split("\n")[0].strip()) <= 1:
+    if text.lstrip().startswith("["):
+        hint = "The file looks like a JSON array: take the brackets and the commas between the lines away. " + hint
+    elif text.split("\n")[0].strip() == "{":
         hint = "The file looks like one pretty-printed JSON document. " + hint
     listed = [f"{file}, line {number}: {problem}." for number, problem in problems[:_PROBLEMS_SHOWN]]
     if len(problems) > _PROBLEMS_SHOWN:

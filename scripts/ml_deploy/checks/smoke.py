@@ -125,9 +125,14 @@ def _predictions(demands: Demands, ask: Ask, tell: Tell, seen: Seen) -> None:
             hint=first.hint or "Look at the log of the pod that serves, and at its restarts.",
         )
     if seen.report.failed:
-        raise WrongAnswers(f"{seen.report.sentence()}.", hint=_WRONG)
+        refused = all(400 <= outcome.status < 500 for outcome in seen.report.failures)
+        raise WrongAnswers(f"{seen.report.sentence()}.", hint=_REFUSED if refused else _WRONG)
 
 
+_REFUSED = (
+    "The service refuses these requests: check the `path` and the `request` of each, or record them again. A case that "
+    "is meant to be refused says so by its `status`."
+)
 _WRONG = (
     "Either the wrong model (or preprocessing, or library version) serves, or the golden predictions belong to another "
     "model: record them again with `record-cases` when the new answers are right, or widen `rtol`, `atol` or `ignore`."
@@ -163,9 +168,12 @@ def _judge_load(seen: Seen, load: Load) -> None:
         )
     missed = limits.missed(seen.verdicts)
     if missed:
+        busy = "This machine was too busy to send on time, see the log: its own delay counts in the latencies. "
+        late = seen.figures is not None and seen.figures.late > _LATE
         raise TooSlow(
             f"Under load, {missed}.",
-            hint="Give the pods more CPU or replicas, make the model faster, or change the limits.",
+            hint=(busy if late else "")
+            + "Give the pods more CPU or replicas, make the model faster, or change the limits.",
         )
 
 

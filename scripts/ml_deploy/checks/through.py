@@ -35,14 +35,14 @@ def inside_of(url: str) -> Inside | None:
 def port_of(service: Object, wanted: str) -> int | None:
     """The Service's port that has this number or name, or leads to this port of the container.
 
-    A Service's only port is meant by the default, too.
+    A Service's only port is meant by the default, and by nothing, too.
     """
     ports = service.get("spec", {}).get("ports", [])
     for key in ("port", "name", "targetPort"):
         for port in ports:
             if str(port.get(key)) == wanted:
                 return int(port["port"])
-    return int(ports[0]["port"]) if len(ports) == 1 and wanted == DEFAULT_PORT else None
+    return int(ports[0]["port"]) if len(ports) == 1 and wanted in ("", DEFAULT_PORT) else None
 
 
 def ask_service(cluster: Cluster, inside: Inside, *, headers: Mapping[str, str], seconds: float) -> Ask:

@@ -28,14 +28,14 @@ class ClusterInputs(AzureInputs):
     resource_group: str = text("Resource group of the AKS cluster.")
     cluster_name: str = text("Name of the AKS cluster.")
     kubeconfig: str = secret("A kubeconfig (path or text), instead of `resource-group` and `cluster-name`.")
-    context: str = text("Context of the kubeconfig. Default: its current one.")
+    kube_context: str = text("Context of the kubeconfig. Default: its current one.")
     namespace: str = text("Namespace. Default: the kubeconfig's, else `default`.")
     timeout: float = duration("How long the whole step may take.", default="10m")
 
     def access(self) -> ClusterAccess:
         """The part of the inputs that says how to reach the cluster."""
         return ClusterAccess(
-            kubeconfig=self.kubeconfig, context=self.context, namespace=self.namespace,
+            kubeconfig=self.kubeconfig, context=self.kube_context, namespace=self.namespace,
             subscription_id=self.subscription_id, resource_group=self.resource_group, cluster_name=self.cluster_name,
             client_id=self.client_id, tenant_id=self.tenant_id, client_secret=self.client_secret,
         )  # fmt: skip

@@ -14,8 +14,8 @@ from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_cont
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
 from ml_deploy.images.reference import parse
-from ml_deploy.releases import diff, endpoint, generate, manifests, ownership, preflight, substitution
-from ml_deploy.releases.cluster import ApiError, Cluster, Kind, Object
+from ml_deploy.releases import admission, diff, endpoint, generate, manifests, ownership, preflight, substitution
+from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Deployment, Plan, Progress, serving
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.manifests import Manifest
@@ -216,12 +216,17 @@ class _Run:
         inputs = self._inputs
         wanted = preflight.place(cluster, wanted)
         objects = [one.object for one in wanted]
+        preflight.check_rights(
+            cluster, preflight.rights(cluster, objects, deploys=inputs.dry_run == "none", cases=asks)
+        )
         applier = ownership.Applier(cluster, inputs.app, objects, tell=self._tell, adopt=inputs.adopt)
         self._checked = preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
         found = preflight.problems(self._checked)
-        if inputs.dry_run == "none" and not any("namespace" in one.message.lower() for one in found):
-            missing = preflight.check_rights(cluster, preflight.rights(_workload_kinds(cluster, objects), cases=asks))
-            found += [missing] if missing else []
+        if not found:
+            pods = admission.check(cluster, wanted)
+            found = [one.problem for one in pods if one.problem]
+            for said in filter(None, (one.warning for one in pods)):
+                self._adapters.console.warning(said, title="Pods may be refused")
         if found:
             raise self._with(preflight.together(found), Progress())
         for one in self._checked:
@@ -375,11 +380,6 @@ def _refuse_none(found: Sequence[Manifest]) -> None:
                 f"{one.title} ({one.place}) asks for 0 replicas: nothing would serve.",
                 hint="Set `replicas` to 1 or more, or leave it out when an autoscaler rules it.", file=one.file, line=one.line,
             )  # fmt: skip
-
-
-def _workload_kinds(cluster: Cluster, objects: Sequence[Object]) -> list[Kind]:
-    found = (cluster.kind(obj["apiVersion"], obj["kind"]) for obj in objects if manifests.is_workload(obj))
-    return [kind for kind in found if kind is not None]
 
 
 def _nodes(cluster: Cluster) -> Sequence[Object]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ml_deploy.checks.headers import parse_headers, secrets_of
-from ml_deploy.checks.http import EndpointAccess
+from ml_deploy.checks.http import EndpointAccess, problem_of
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.runtime.fields import duration, secret_lines, text
 
@@ -42,6 +42,8 @@ class EndpointInputs:
 
 def endpoint_contradictions(given: Mapping[str, str]) -> Iterator[str]:
     """What does not go together among the endpoint's inputs."""
+    if "url" in given and (problem := problem_of(given["url"].strip())):
+        yield problem
     if "ca" in given and given.get("url", "https:").lower().startswith("http:"):
         yield "`ca` is for https, and `url` starts with http://"
     if not given.get("url-path", "/").strip().startswith("/"):

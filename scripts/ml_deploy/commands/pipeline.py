@@ -14,7 +14,7 @@ from typing import Any
 from ml_deploy import commands
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.runtime.fields import Output, inputs_of, lines, outputs_of, problems_of
+from ml_deploy.runtime.fields import Input, Output, inputs_of, lines, outputs_of, problems_of
 
 TITLE = "All of it in one step"
 DESCRIPTION = "From a model file to a verified endpoint on AKS: lint, build, push, deploy, smoke-test, and back when it is not good."
@@ -67,7 +67,7 @@ PARTS = (
     Part(
         "smoke-test",
         "smoke-test",
-        _unless_skipped("smoke-test"),
+        "${{ !contains(inputs.skip, 'smoke-test') && inputs.dry-run == 'none' }}",
         values={
             "url": "inputs.url || (inputs.service == '' && steps.deploy-aks.outputs.endpoint) || ''",
             "revision": "steps.deploy-aks.outputs.revision",
@@ -77,7 +77,8 @@ PARTS = (
     Part(
         "rollback",
         "rollback",
-        "${{ always() && steps.smoke-test.outcome == 'failure' && steps.deploy-aks.outcome == 'success'"
+        # `healthy` is set where the endpoint was judged; a typo or a missing right is no reason to go back
+        "${{ always() && steps.smoke-test.outputs.healthy == 'false' && steps.deploy-aks.outputs.revision != ''"
         " && !contains(inputs.skip, 'rollback') }}",
         values={
             "from-revision": "steps.deploy-aks.outputs.revision",
@@ -110,16 +111,34 @@ OUTPUT_FROM = {
 def _union() -> type:
     """A dataclass with `skip` and every part's inputs, each once, none required by itself."""
     skip = lines("Parts to leave out, one a line: " + ", ".join(commands.ACTIONS) + ".")
-    columns: dict[str, tuple[str, Any, Any]] = {"skip": ("skip", "tuple[str, ...]", skip)}
+    columns: list[tuple[str, Any, Any]] = [("skip", "tuple[str, ...]", skip)]
+    for key, specs in _inputs_by_name().items():
+        first = next(iter(specs.values()))
+        # Where the parts' defaults differ, each part keeps its own: the root action hands over nothing.
+        default = first.default if len({spec.default for spec in specs.values()}) == 1 else ""
+        spec = dataclasses.replace(
+            first, description=_description(specs), default=default, required=False, parse=str.strip
+        )  # the parts parse it
+        column = dataclasses.field(default=None, repr=not spec.secret, metadata={"input": spec})
+        columns.append((key.replace("-", "_"), "Any", column))
+    judged = {"contradictions": staticmethod(contradictions)}
+    return dataclasses.make_dataclass("Inputs", columns, frozen=True, kw_only=True, namespace=judged)
+
+
+def _inputs_by_name() -> dict[str, dict[str, Input]]:
+    found: dict[str, dict[str, Input]] = {}
     for name in commands.ACTIONS:
         for key, spec in inputs_of(commands.load(name).Inputs).items():
             if key not in WIRED:
-                attribute = key.replace("-", "_")
-                optional = dataclasses.replace(spec, required=False)
-                column = dataclasses.field(default=None, repr=not spec.secret, metadata={"input": optional})
-                columns.setdefault(attribute, (attribute, "Any", column))
-    judged = {"contradictions": staticmethod(contradictions)}
-    return dataclasses.make_dataclass("Inputs", columns.values(), frozen=True, kw_only=True, namespace=judged)
+                found.setdefault(key, {})[name] = spec
+    return found
+
+
+def _description(specs: Mapping[str, Input]) -> str:
+    """The parts' common description, or what it is to each of them."""
+    if len({spec.description for spec in specs.values()}) == 1:
+        return next(iter(specs.values())).description
+    return " ".join(f"{name}: {spec.description}" for name, spec in specs.items())
 
 
 def contradictions(given: Mapping[str, str]) -> Iterator[str]:
@@ -131,9 +150,28 @@ def contradictions(given: Mapping[str, str]) -> Iterator[str]:
     for part in PARTS:
         if part.command != "pipeline" and part.command not in skipped:
             for problem in problems_of(commands.load(part.command).Inputs, _values(part, given)):
-                if problem not in seen:
+                about = problem.split("`")[1] if " is required" in problem or " is missing" in problem else problem
+                if about not in seen:
                     yield problem
-                seen.add(problem)
+                seen.add(about)
+    host, slash, _ = given.get("image", "").strip().partition("/")
+    if "push-acr" not in skipped and "registry" not in given and not (slash and set(host) & set(".:")):
+        yield "`registry` is missing: the login server that the image is pushed to, such as myregistry.azurecr.io"
+    yield from _unmeasurable(given, skipped)
+
+
+def _unmeasurable(given: Mapping[str, str], skipped: set[str]) -> Iterator[str]:
+    """Limits on an endpoint that nobody outside the cluster will reach."""
+    limits = [name for name in _LIMITS if name in given]
+    inside = not {"url", "service", "manifests", "service-type"} & set(given)
+    if limits and inside and not {"smoke-test", "deploy-aks"} & skipped:
+        yield (
+            f"`{'`, `'.join(limits)}` cannot be measured: the generated Service is reached inside the cluster only. "
+            "Set `service-type: LoadBalancer`, or give the `url` that users will ask"
+        )
+
+
+_LIMITS = ("rate", "duration", "max-p50", "max-p95", "max-p99", "max-error-rate", "min-throughput")
 
 
 def _values(part: Part, given: Mapping[str, str]) -> dict[str, str]:

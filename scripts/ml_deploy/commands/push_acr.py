@@ -189,12 +189,7 @@ def resolve(inputs: Inputs, adapters: Adapters) -> Target:
     """Registry, repository and tags, from the inputs and the image's own name. Raises InputError."""
     is_id = re.fullmatch(r"(sha256:)?[0-9a-f]{64}|sha256:[0-9a-f]{6,}", inputs.image)
     named = None if is_id else reference.parse(inputs.image)
-    registry = inputs.registry or (named.registry if named and named.registry != reference.DOCKER_HUB else "")
-    if not registry:
-        raise InputError(
-            f"`registry` is missing, and the image's name {inputs.image} says none either.",
-            hint="Set `registry` to the login server, such as myregistry.azurecr.io.",
-        )
+    registry = _registry_name(inputs, named)
     client = adapters.registry(
         RegistryAccess(
             registry=registry, username=inputs.username, password=inputs.password, client_id=inputs.client_id,
@@ -213,6 +208,19 @@ def resolve(inputs: Inputs, adapters: Adapters) -> Target:
         raise InputError(f"`repository` has a tag or digest in it: {inputs.repository}.", hint="Tags go into `tags`.")
     tags = inputs.tags or ((named.tag if named else "") or "latest",)
     return Target(client, repository, tuple(dict.fromkeys(reference.check_tag(tag) for tag in tags)))
+
+
+def _registry_name(inputs: Inputs, named: reference.Reference | None) -> str:
+    name = inputs.registry.removeprefix("https://").removeprefix("http://").rstrip("/")
+    name = name or (named.registry if named and named.registry != reference.DOCKER_HUB else "")
+    hint = "Set `registry` to the login server, such as myregistry.azurecr.io."
+    if not name:
+        raise InputError(f"`registry` is missing, and the image's name {inputs.image} says none either.", hint=hint)
+    if "/" in name:
+        raise InputError(f"`registry` has a path in it: {name}.", hint=f"{hint} The path goes into `repository`.")
+    if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", name):
+        raise InputError(f"`registry` is no name of a registry: {name!r}.", hint=hint)
+    return name
 
 
 def _arrive(name: str, image: ImageInfo, push: Push) -> str:

@@ -14,9 +14,9 @@ from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, EndpointDown, ManifestError, MlDeployError, NoRelease
 from ml_deploy.releases import endpoint, restore
 from ml_deploy.releases.before_traffic import first_patiently, through, wrong
-from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.lease import Lock, identity
-from ml_deploy.releases.records import APP, FAILED, RECORD, Records, Release, current_of, ref_of
+from ml_deploy.releases.records import APP, DEPLOYING, FAILED, RECORD, Records, Release, current_of, ref_of
 from ml_deploy.releases.wait import wait_ready
 from ml_deploy.runtime.fields import integer, output, text
 
@@ -103,7 +103,7 @@ class _Rollback:
 
     def __init__(self, inputs: Inputs, adapters: Adapters, cluster: Cluster, asked: Sequence[golden.Case]) -> None:
         self._inputs, self._adapters, self._cluster, self._asked = inputs, adapters, cluster, asked
-        self._tell = adapters.console.line
+        self._started = adapters.clock.monotonic()
         self._until = adapters.clock.monotonic() + inputs.timeout
         self._current: Release | None = None
         self._result = Result(app=inputs.app, status=NOT_RESTORED)
@@ -123,6 +123,9 @@ class _Rollback:
             history = records.all()
             self._see(history)
             return self._nothing_to_do() if self._is_elsewhere() else self._restore(records, history, lock)
+
+    def _tell(self, words: str) -> None:
+        self._adapters.console.line(f"{self._adapters.clock.monotonic() - self._started:6.1f} s  {words}")
 
     def result(self) -> Result:
         """What is known by now."""
@@ -174,7 +177,10 @@ class _Rollback:
     def _target(self, records: Records, history: Sequence[Release], lock: Lock) -> Release:
         assert self._current
         if self._inputs.to_revision is not None:
-            return restore.named(history, self._inputs.to_revision)
+            named = restore.named(history, self._inputs.to_revision)
+            if named.state in (FAILED, DEPLOYING):
+                self._adapters.console.warning(f"You named {named.row()}: it was never seen to serve well.")
+            return named
         try:
             target = restore.choose(history, self._current)
         except NoRelease as error:
@@ -241,6 +247,8 @@ class _Rollback:
 
     def _unknown(self) -> NoRelease:
         where = self._cluster.namespace
+        if not self._namespace_exists():
+            return NoRelease(f"The namespace {where} does not exist in the cluster.", hint="Correct `namespace`.")
         heads = self._cluster.list("v1", "Secret", where, selector=f"{RECORD}=release")
         apps = sorted({str(head["metadata"]["labels"].get(APP)) for head in heads})
         known = f"Apps with releases there: {', '.join(apps)}." if apps else "No app has any there."
@@ -248,6 +256,12 @@ class _Rollback:
             f"There is no release of {self._inputs.app} in namespace {where} that ever went live.",
             hint=f"{known} Check `app` and `namespace`; releases are what deploy-aks recorded.",
         )
+
+    def _namespace_exists(self) -> bool:
+        try:
+            return self._cluster.get(Ref("v1", "Namespace", "", self._cluster.namespace)) is not None
+        except (ApiError, MlDeployError):
+            return True  # we may not see namespaces
 
     def _report(self) -> str:
         result = self._result

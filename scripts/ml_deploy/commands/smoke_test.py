@@ -64,7 +64,7 @@ class _Checks(EndpointInputs):
     max_p50: float | None = fields.duration("Limit of the median latency, such as 100ms.")
     max_p95: float | None = fields.duration("Limit of the 95th percentile of the latency.")
     max_p99: float | None = fields.duration("Limit of the 99th percentile of the latency.")
-    max_error_rate: float | None = number("Share of requests under load that may fail, 0 to 1. Default: none.")
+    max_error_rate: float | None = number("Share of requests under load that may fail, 0 to 1. Default: 0.")
     min_throughput: float | None = number("Requests a second that must be answered rightly; less than `rate`.")
 
 
@@ -119,7 +119,7 @@ def _load_contradictions(given: Mapping[str, str]) -> Iterator[str]:
         yield f"`max-error-rate` must be a share between 0 and 1 (1% is 0.01; it is {share:g})"
     if (_float(given.get("concurrency", "")) or 0) > _MOST_AT_ONCE:
         yield f"`concurrency` must be {_MOST_AT_ONCE} or less"
-    lasting, timeout = (_seconds(given.get(name, "")) for name in ("duration", "timeout"))
+    lasting, timeout = _seconds(given.get("duration", "")), _seconds(given.get("timeout", "10m"))
     if lasting == 0:
         yield "`duration` must be more than 0s"
     if lasting and timeout and lasting > timeout:
@@ -165,6 +165,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     demands = _demands(inputs)
     headers = inputs.parsed_headers(adapters)
     inside = _inside(inputs)
+    adapters.console.line(f"Smoke test of {_target(inputs)}{', through the API server' if inside else ''}")
     endpoint = None if inside else adapters.endpoint(inputs.endpoint_access(adapters))
     try:
         cluster = adapters.cluster(inputs.access()) if inside or inputs.revision is not None else None
@@ -179,11 +180,14 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
             endpoint.close()
 
 
+def _target(inputs: Inputs) -> str:
+    return inputs.url or f"service {inputs.service}"
+
+
 def _tested(
     inputs: Inputs, adapters: Adapters, demands: Demands, ask: Ask, run_load: RunLoad | None, release: _Release | None
 ) -> Result:
-    seen, target = Seen(), inputs.url or f"service {inputs.service}:{inputs.port}"
-    adapters.console.line(f"Smoke test of {target}{'' if run_load else ', through the API server'}")
+    seen, target = Seen(), _target(inputs)
     try:
         smoke(demands, ask, run_load, adapters.clock, adapters.console.line, seen)
     except (EndpointDown, WrongAnswers, TooSlow, TimedOut) as error:

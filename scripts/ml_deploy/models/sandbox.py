@@ -91,15 +91,17 @@ def _run(paths: list[str], policy: Policy, limits: Limits) -> list[Inspection]:
     """One child over the files, until it is through or dies. Always gives at least one inspection."""
     with tempfile.TemporaryFile() as complaints, _start(complaints) as process:
         child = _Child(process)
-        task = {"paths": paths, "policy": policy.as_dict(), "memory": limits.memory}
+        seconds = sum(limits.for_file(path) for path in paths)
+        task = {"paths": paths, "policy": policy.as_dict(), "memory": limits.memory, "seconds": seconds}
         try:
             child.watch(limits.for_file(paths[0]))
             results = _talk(child, task, paths, limits)
+        except BaseException:
+            process.kill()
+            raise
         finally:
             child.calm()
-            process.kill()
-        process.wait()
-        if len(results) < len(paths):
+        if len(results) < len(paths) and not (results and process.wait() == 0):
             complaints.seek(0)
             results.append(_died(paths[len(results)], child.late.is_set(), complaints.read()))
     return results
@@ -122,6 +124,8 @@ def _talk(child: _Child, task: dict[str, Any], paths: list[str], limits: Limits)
         pass
     results: list[Inspection] = []
     for line in child.process.stdout:
+        if not line.endswith(b"\n"):
+            break  # killed in the middle of it
         results.append(inspection.from_dict(json.loads(line)))
         if len(results) < len(paths):
             child.watch(limits.for_file(paths[len(results)]))
@@ -143,18 +147,22 @@ def _died(path: str, late: bool, complaint: bytes) -> Inspection:
 def child() -> None:
     """The child: a task as JSON on standard input, an inspection as a line of JSON on standard output per file."""
     task = json.load(sys.stdin)
-    _limit(task["memory"])
+    _limit(task["memory"], task["seconds"])
     policy = from_dict(task["policy"])
     out: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for path in task["paths"]:
         result = inspection.inspect_file(path, policy)
         print(json.dumps(result.as_dict()), file=out, flush=True)
+        if any(finding.rule == "budget" for finding in result.findings):
+            return  # the memory that is left may not do for the next file: a new child goes on
 
 
-def _limit(memory: int) -> None:
+def _limit(memory: int, seconds: float) -> None:
+    """Processor time is limited too, should the parent die before its timer ends this process."""
     try:
         import resource
     except ImportError:  # Windows has no such limits; time is watched there too
         return
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 60, int(seconds) + 60))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -11,6 +11,7 @@ from typing import Protocol
 from ml_deploy.models.findings import Unreadable
 
 _CHUNK = 1 << 18
+_BUFFER = 1 << 16
 
 
 class Decompressor(Protocol):
@@ -101,7 +102,7 @@ class Member:
 def file_member(path: str | Path) -> Member:
     """A file on the disk."""
     size = Path(path).stat().st_size
-    return Member(lambda: Source(open(path, "rb"), size), size=size)
+    return Member(lambda: Source(io.BufferedReader(io.FileIO(path), _BUFFER), size), size=size)
 
 
 def truncated(offset: int, missing: int | None = None) -> Unreadable:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ml_deploy.models.stubs import Blob, Instance, Name, SmallList
 
 _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
 _KEPT_TEXT = 1024  # the longest a module or name may be
+_FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
 _LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
 _DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
 
@@ -361,6 +363,15 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
     def load_binunicode8(self) -> None:
         """BINUNICODE8."""
         self._blob(self._number("<Q"), self._text, _KEPT_TEXT)
+
+    def load_binfloat(self) -> None:
+        """BINFLOAT, and all that follow it in the buffer: lists have millions, and their values matter to nobody."""
+        self.source.exact(8)
+        more = _FLOATS.match(self.source.peek(9))
+        if more and more.end():
+            self.source.read(more.end())
+            self.stack.extend([0.0] * (more.end() // 9))
+        self.append(0.0)
 
     def load_long4(self) -> None:
         """LONG4."""

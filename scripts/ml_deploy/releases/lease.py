@@ -10,8 +10,8 @@ server away) must not write any more: `guard` raises. Takeover is by resourceVer
 from __future__ import annotations
 
 import os
+import platform
 import secrets
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ class Clock(Protocol):
 
 def identity(run_url: str = "") -> str:
     """Who we are, in words and uniquely: `<run or host> <host>/<process space>/<pid>/<random>`."""
-    return f"{run_url or socket.gethostname()} {_here()}/{os.getpid()}/{secrets.token_hex(4)}"
+    return f"{run_url or platform.node()} {_here()}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
 def words(holder: str) -> str:
@@ -244,4 +244,4 @@ def _here() -> str:
         space = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
     except OSError:
         boot = space = "-"
-    return f"{socket.gethostname()}/{boot}-{space}"
+    return f"{platform.node()}/{boot}-{space}"

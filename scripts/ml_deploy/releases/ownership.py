@@ -37,12 +37,14 @@ Tell = Callable[[str], None]
 def owner(live: Object | None, app: str) -> str:
     """Who else owns a live object, such as `Helm release web`; empty when nobody does."""
     meta = (live or {}).get("metadata") or {}
+    ours = (meta.get("labels") or {}).get(APP)
+    if ours:  # adopted for good: what another tool once wrote on it no longer counts
+        return "" if ours == app else f"ml-deploy app {ours}"
     for where, name, words in _OWNERS:
         value = (meta.get("annotations" if where == "annotation" else "labels") or {}).get(name)
         if value:
             return f"{words} {str(value).split(':')[0]}"
-    other = (meta.get("labels") or {}).get(APP)
-    return f"ml-deploy app {other}" if other and other != app else ""
+    return ""
 
 
 def check_owner(live: Object | None, app: str, *, adopt: bool = False) -> None:
@@ -116,21 +118,27 @@ class Applier:
         return without_replicas(wanted)
 
     def _apply(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
-        try:
-            return self._cluster.apply(wanted, dry_run=dry_run)
-        except ApiError as error:
-            conflicts = conflicts_of(error)
-            if error.code != 409 or not conflicts:
-                raise
-            others = sorted({manager for manager, _ in conflicts if not is_kubectl(manager)})
-            if others and not self._adopt:
-                raise _contested(ref, others, conflicts) from error
+        for _ in range(_TRIES - 1):
+            try:
+                return self._cluster.apply(wanted, dry_run=dry_run)
+            except ApiError as error:
+                if error.code != 409:
+                    raise
+                conflicts = conflicts_of(error)
+                if conflicts:
+                    self._may_force(ref, conflicts, error, dry_run)
+                    return self._cluster.apply(wanted, dry_run=dry_run, force=True)
+        return self._cluster.apply(wanted, dry_run=dry_run)  # it changed under each of our attempts
+
+    def _may_force(self, ref: Ref, conflicts: Sequence[tuple[str, str]], error: ApiError, dry_run: bool) -> None:
+        """Over kubectl (or with `adopt` anybody): said. Raises Conflict otherwise."""
+        others = sorted({manager for manager, _ in conflicts if not is_kubectl(manager)})
+        if others and not self._adopt:
+            raise _contested(ref, others, conflicts) from error
+        if not dry_run:
             managers = ", ".join(sorted({manager for manager, _ in conflicts}))
-            fields = ", ".join(field for _, field in conflicts)
-            if not dry_run:
-                self._tell(f"{ref}: taking over {fields} from {managers}")
-                self._guard()
-            return self._cluster.apply(wanted, dry_run=dry_run, force=True)
+            self._tell(f"{ref}: taking over {', '.join(field for _, field in conflicts)} from {managers}")
+            self._guard()
 
     def _is_ruled(self, obj: Object) -> bool:
         return (obj.get("kind", ""), (obj.get("metadata") or {}).get("name", "")) in self._ruled

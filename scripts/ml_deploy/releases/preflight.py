@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ml_deploy.errors import Conflict, Forbidden, ManifestError, MlDeployError
-from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Kind, Object
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
+from ml_deploy.releases.manifests import Manifest, is_workload
 
 _AT_ONCE = 6  # requests in flight
 _FEW = 4  # objects that are not worth the threads
@@ -174,42 +175,73 @@ def together(found: Sequence[MlDeployError]) -> MlDeployError:
     return cls(f"{len(found)} things stand in the way of this deployment:\n{listed}", hint="Nothing was changed.")
 
 
-def rights(kinds: Iterable[Kind], *, cases: bool) -> list[tuple[str, str, str]]:
-    """What a deployment must be allowed beside applying its objects: (verb, group, resource)."""
-    needed = [("create", "coordination.k8s.io", "leases"), ("update", "coordination.k8s.io", "leases"),
-              ("list", "", "secrets"), ("create", "", "secrets"), ("patch", "", "secrets"),
-              ("list", "", "pods"), ("list", "apps", "replicasets")]  # fmt: skip
+class Right(NamedTuple):
+    """Something that we must be allowed; `namespace` is empty for what is cluster-scoped."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+
+
+def rights(cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases: bool) -> list[Right]:
+    """All that a deployment of these objects must be allowed; with `deploys` false, what its dry run must be."""
+    here = cluster.namespace
+    needed = [Right("list", "autoscaling", "horizontalpodautoscalers", here)]
+    for obj in objects:
+        kind = cluster.kind(obj["apiVersion"], obj["kind"])
+        if kind is not None:  # else its definition comes with the release
+            verbs = ["get", "create", "patch", *(("list", "watch") if deploys and is_workload(obj) else ())]
+            group, namespace = kind.api_version.rpartition("/")[0], str(obj["metadata"].get("namespace") or "")
+            needed += [Right(verb, group, kind.plural, namespace if kind.namespaced else "") for verb in verbs]
+    if deploys:
+        needed += [Right(verb, "coordination.k8s.io", "leases", here) for verb in ("get", "create", "update")]
+        needed += [Right(verb, "", "secrets", here) for verb in ("get", "list", "create", "patch", "delete")]
+        needed += [Right("list", "", "pods", here), Right("list", "apps", "replicasets", here)]
     if cases:
-        needed += [("create", "", "pods"), ("delete", "", "pods"), ("create", "", "pods/proxy")]
-    for kind in kinds:
-        group = kind.api_version.rpartition("/")[0]
-        needed += [(verb, group, kind.plural) for verb in ("list", "watch")]
+        needed += [Right(verb, "", "pods", here) for verb in ("create", "get", "watch", "delete")]
+        needed += [Right(verb, "", "pods/proxy", here) for verb in ("get", "create")]
     return list(dict.fromkeys(needed))
 
 
-def check_rights(cluster: Cluster, needed: Sequence[tuple[str, str, str]]) -> MlDeployError | None:
-    """The error that names every right that is missing, with the Role that grants them; None when none is."""
-    missing = [one for one in needed if not cluster.allowed(*one, cluster.namespace)]
+def check_rights(cluster: Cluster, needed: Sequence[Right]) -> None:
+    """Raises Forbidden naming every right that is missing, with the Role that grants them."""
+    missing = [one for one in needed if not cluster.allowed(one.verb, one.group, one.resource, one.namespace)]
     if not missing:
-        return None
-    listed = ", ".join(f"{verb} {resource}" for verb, _, resource in missing)
-    return Forbidden(
-        f"These rights are missing in namespace {cluster.namespace}: {listed}.",
+        return
+    places = list(dict.fromkeys(one.namespace for one in missing))
+    told = [
+        f"{_listed([one for one in missing if one.namespace == place])} "
+        + (f"in namespace {place}" if place else "in the whole cluster")
+        for place in places
+    ]
+    roles = "---\n".join(_role(place, [one for one in missing if one.namespace == place]) for place in places)
+    raise Forbidden(
+        f"Rights are missing: {'; '.join(told)}.",
         hint="Grant them with the Role in the job summary and a RoleBinding; on AKS with Azure RBAC assign "
         "`Azure Kubernetes Service RBAC Writer` (new assignments take up to five minutes).",
-        details=f"```yaml\n{_role(cluster.namespace, missing)}```",
+        details=f"```yaml\n{roles}```",
     )
 
 
-def _role(namespace: str, missing: Sequence[tuple[str, str, str]]) -> str:
+def _listed(missing: Sequence[Right]) -> str:
+    return ", ".join(f"{resource} ({', '.join(verbs)})" for (_, resource), verbs in _by_resource(missing).items())
+
+
+def _by_resource(missing: Sequence[Right]) -> dict[tuple[str, str], list[str]]:
     verbs: dict[tuple[str, str], list[str]] = {}
-    for verb, group, resource in missing:
-        verbs.setdefault((group, resource), []).append(verb)
+    for one in missing:
+        verbs.setdefault((one.group, one.resource), []).append(one.verb)
+    return verbs
+
+
+def _role(namespace: str, missing: Sequence[Right]) -> str:
     rules = "".join(
         f'  - {{apiGroups: ["{group}"], resources: [{resource}], verbs: [{", ".join(found)}]}}\n'
-        for (group, resource), found in verbs.items()
+        for (group, resource), found in _by_resource(missing).items()
     )
-    head = (
-        f"apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: ml-deploy, namespace: {namespace}}}\n"
+    where = f", namespace: {namespace}" if namespace else ""
+    kind = "Role" if namespace else "ClusterRole"
+    return (
+        f"apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {{name: ml-deploy{where}}}\nrules:\n{rules}"
     )
-    return f"{head}rules:\n{rules}"

@@ -422,7 +422,7 @@ def _changed(
 ) -> Release:  # fmt: skip
     if state is not None:
         release = replace(release, state=state)
-    if verdict is not None:
+    if verdict is not None and verdict not in release.verdicts:  # it may be there from an attempt whose answer was lost
         release = replace(release, verdicts=(*release.verdicts, verdict), good=verdict.good)
     if activated is not None:
         release = replace(release, activated=activated)

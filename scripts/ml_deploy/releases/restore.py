@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ml_deploy.errors import NoRelease
+from ml_deploy.releases import newpods, rollout
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.ownership import Applier, Tell
 from ml_deploy.releases.records import (
@@ -107,6 +108,7 @@ def restore(
         undone = records.update(undone, why=why)
     applied, kept = _apply_all(cluster, target, tell=tell, guard=guard, adopt=adopt)
     target = records.applied(target, applied)
+    _free_stuck_pods(cluster, applied, tell=tell, guard=guard)
     try:
         wait(applied)
     except Exception:
@@ -169,6 +171,35 @@ def _apply_all(
     for words in kept:
         tell(words)
     return applied, kept
+
+
+def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell, guard: Callable[[], None]) -> None:
+    """A StatefulSet waits for a pod of the bad revision to get ready before it replaces it, for ever: delete such pods."""
+    for obj in applied:
+        if obj.get("kind") != "StatefulSet":
+            continue
+        wanted, namespace = obj["spec"]["template"]["spec"], obj["metadata"]["namespace"]
+        for pod in cluster.list("v1", "Pod", namespace, selector=newpods.selector(obj["spec"].get("selector") or {})):
+            if stuck(pod, obj["metadata"]["uid"], wanted):
+                ref = ref_of(pod)
+                tell(f"{ref} is stuck on the bad revision: deleted, its StatefulSet makes it anew")
+                _delete(cluster, ref, pod["metadata"]["uid"], guard)
+
+
+def stuck(pod: Object, owner: str, template: Object) -> bool:
+    """Whether a StatefulSet's pod is not ready and runs other containers than the restored template has."""
+    owners = [one.get("uid") for one in pod["metadata"].get("ownerReferences") or []]
+    if owner not in owners or pod["metadata"].get("deletionTimestamp"):
+        return False
+    return rollout.condition(pod, "Ready").get("status") != "True" and _running(pod["spec"]) != _running(template)
+
+
+def _running(spec: Object) -> list[tuple[object, ...]]:
+    """What tells two versions of a pod apart and is the same in template and pod."""
+    return [
+        (c.get("name"), c.get("image"), c.get("command"), c.get("args"), c.get("env"))
+        for c in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    ]
 
 
 def rotated(recorded: Object, live: Object) -> bool:

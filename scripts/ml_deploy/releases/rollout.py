@@ -85,7 +85,8 @@ def _deployment(obj: Object) -> Verdict:
         said = f": {failure['message']}" if failure.get("status") == "True" else ""
         return Waiting(f"{count('updatedReplicas')} of {wanted} new pods made{said}")
     if count("replicas") > count("updatedReplicas"):
-        return Waiting(f"{count('replicas') - count('updatedReplicas')} old pods still to go")
+        old = count("replicas") - count("updatedReplicas")
+        return Waiting(f"{old} old pod{'s' if old > 1 else ''} still to go")
     if count("availableReplicas") < count("updatedReplicas"):
         return Waiting(f"{count('availableReplicas')} of {count('updatedReplicas')} new pods available")
     return Done(f"{wanted} of {wanted} ready")

@@ -129,7 +129,7 @@ def test_a_policy_cannot_allow_what_is_denied(step: Step) -> None:
         ),
         (b"hello, this is no model\n", "is of no format that is known"),
         (pickle.dumps(list(range(1000)))[:-40], "the file is truncated."),
-        (pickle.dumps([1]) + b"\x00 hidden", "something else follows the pickle"),
+        (pickle.dumps([1]) + b"\x00 hidden", "what follows the pickle at byte"),
         (b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "The file is a 7z archive"),
     ],
 )

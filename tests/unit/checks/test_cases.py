@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ml_deploy.checks.cases import Report, escape_cell, judge, load
-from ml_deploy.checks.http import Answer, Request, join
+from ml_deploy.checks.cases import KEYS, Report, escape_cell, judge, judge_answer, load, parse
+from ml_deploy.checks.http import Answer, Request, join, problem_of
 from ml_deploy.errors import EndpointDown, InputError
 
 
@@ -115,9 +117,22 @@ def test_files_that_are_no_cases(tmp_path: Path) -> None:
         load(tmp_path / "b")
     with pytest.raises(InputError, match="Git LFS pointer"):
         load(written(tmp_path, "version https://git-lfs.github.com/spec/v1", "oid sha256:0", "size 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (json.dumps({"request": 1, "expect": 1}, indent=1), "The file looks like one pretty-printed JSON document."),
+        (json.dumps([{"request": 1, "expect": 1}], indent=1), "The file looks like a JSON array"),
+        (json.dumps([{"request": 1, "expect": 1}]), "The file looks like a JSON array"),
+        ("[\n", "The file looks like a JSON array"),
+        ("x", "Write one JSON object a line"),
+    ],
+)
+def test_what_the_file_looks_like_instead(tmp_path: Path, text: str, hint: str) -> None:
     with pytest.raises(InputError) as caught:
-        load(written(tmp_path, json.dumps([{"request": 1, "expect": 1}], indent=1)))
-    assert caught.value.hint.startswith("The file looks like one pretty-printed JSON document.")
+        load(written(tmp_path, text))
+    assert caught.value.hint.startswith(hint)
 
 
 def test_right_answers_pass(tmp_path: Path) -> None:
@@ -224,3 +239,62 @@ def test_each_outcome_is_told_as_it_comes(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_join(base: str, path: str, joined: str) -> None:
     assert join(base, path) == joined
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=6)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(anything)
+def test_a_line_is_a_case_or_has_a_problem_in_words(value: Any) -> None:
+    try:
+        case = parse(json.dumps(value), 7)
+    except ValueError as problem:
+        assert type(problem) is ValueError
+        assert str(problem)[0].islower() or str(problem).startswith("`")
+    else:
+        assert case.request.path.startswith("/")
+        assert case.line == 7
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    expect=anything,
+    body=st.binary(max_size=40) | anything.map(lambda value: json.dumps(value).encode()),
+    status=st.integers(100, 599),
+    kind=st.sampled_from(["", "text/plain", "application/json"]),
+)
+def test_any_answer_is_judged_and_told_in_printable_words(expect: Any, body: bytes, status: int, kind: str) -> None:
+    case = parse(json.dumps({"request": 1, "expect": expect}), 1)
+    outcome = judge_answer(case, Answer(status, {"content-type": kind}, body))
+    assert outcome.text().isprintable()
+    assert "\n" not in Report((outcome,)).table().splitlines()[2]
+    assert outcome.differences or status == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://10.0.0.7:8080/base", ""),
+        ("https://[::1]/", ""),
+        ("example.org", "no HTTP address"),
+        ("localhost:8000", "no HTTP address"),
+        ("ftp://example.org", "no HTTP address"),
+        ("http://", "no HTTP address"),
+        ("http://x:99999", "no address"),
+        ("http://user:s3cret@x", "contains a user or password"),
+        ("http://s3cret@x", "contains a user or password"),
+        ("https://x/?code=s3cret", "has a query or fragment"),
+        ("x?code=s3cret", "has a query or fragment"),
+    ],
+)
+def test_addresses(url: str, words: str) -> None:
+    assert words in problem_of(url)
+    assert bool(words) == bool(problem_of(url))
+    assert "s3cret" not in problem_of(url)

@@ -42,6 +42,8 @@ def test_inside_of(url: str, inside: Inside | None) -> None:
         ((HTTP, GRPC), "8000", 80),
         (({"port": 8000}, HTTP), "8000", 8000),
         ((GRPC,), "8000", 9000),
+        ((GRPC,), "", 9000),
+        ((HTTP, GRPC), "", None),
         ((GRPC,), "8001", None),
         (({"port": 80}, GRPC), "8000", None),
         ((), "80", None),

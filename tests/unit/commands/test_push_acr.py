@@ -286,10 +286,19 @@ def test_names_come_from_the_image(tmp_path: Path) -> None:
     assert (result.repository, result.tags) == ("reg.azurecr.io/ml/churn", ("v7",))
 
 
+def test_an_address_instead_of_a_name_is_understood(tmp_path: Path) -> None:
+    world = World(tmp_path, FakeRegistry(pushes=[OK]))
+    world.run(registry="https://reg.azurecr.io/")
+    assert world.access is not None
+    assert world.access.registry == "reg.azurecr.io"
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ({"registry": "", "image": "churn:v1"}, "`registry` is missing"),
+        ({"registry": "reg.azurecr.io/ml"}, "a path in it"),
+        ({"registry": "my reg'"}, "no name of a registry"),
         ({"repository": "", "image": ID}, "`repository` is missing"),
         ({"repository": "ml/churn:v1"}, "tag or digest in it"),
         ({"repository": "ML/Churn"}, "upper-case"),

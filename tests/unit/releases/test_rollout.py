@@ -29,7 +29,7 @@ CASES: list[tuple[dict[str, Any], Verdict]] = [
     (obj("Deployment", {}, replicas=1, updatedReplicas=1, availableReplicas=1), Done("1 of 1 ready")),
     (obj("Deployment", THREE, generation=3, **FULL), Waiting("its controller has not seen the change yet")),
     (obj("Deployment", THREE, **{**FULL, "updatedReplicas": 1}), Waiting("1 of 3 new pods made")),
-    (obj("Deployment", THREE, **{**FULL, "replicas": 4}), Waiting("1 old pods still to go")),
+    (obj("Deployment", THREE, **{**FULL, "replicas": 4}), Waiting("1 old pod still to go")),
     (obj("Deployment", THREE, **{**FULL, "availableReplicas": 2}), Waiting("2 of 3 new pods available")),
     (
         obj("Deployment", THREE, updatedReplicas=0, conditions=conditions(ReplicaFailure=("True", "FailedCreate"))),

@@ -18,6 +18,7 @@ NAME = "pickle"
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _OLD_WRAPPERS = {("joblib.numpy_pickle_compat", "NDArrayWrapper"), ("joblib.numpy_pickle_compat", "ZNDArrayWrapper"),
                  ("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}  # fmt: skip
+_MOST_PICKLES = 10_000
 _OPCODES = frozenset(pickle._Unpickler.dispatch)
 
 
@@ -126,19 +127,18 @@ def inspect(member: Member, context: Context) -> Anatomy:
 
 def _walk(reader: ModelUnpickler, source: Source) -> tuple[list[Any], Unreadable | None]:
     tops: list[Any] = []
+    start = 0
     try:
         while not tops or not source.at_end():
             start = source.tell()
-            if len(tops) >= 10_000:
-                raise Unreadable("it has more than 10,000 pickles one after the other", offset=start, rule="budget")
-            if tops and source.peek(1)[0] not in _OPCODES:
-                raise Unreadable(
-                    f"something else follows the pickle at byte {start:,}", offset=start, rule="trailing-data"
-                )
+            if len(tops) >= _MOST_PICKLES:
+                raise Unreadable(f"it has more than {_MOST_PICKLES:,} pickles one after the other", rule="budget")
             tops.append(reader.load())
-            del tops[1:-1]
             reader.memo.clear()
     except Unreadable as error:
+        if tops and error.rule != "budget":
+            what = f"what follows the pickle at byte {start:,} is not another one ({error.message})"
+            return tops, Unreadable(what, offset=start, rule="trailing-data")
         return tops, error
     return tops, None
 

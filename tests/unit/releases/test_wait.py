@@ -1,0 +1,177 @@
+"""Waiting: what is told, when it ends, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from ml_deploy.errors import RolloutFailed
+from ml_deploy.releases.cluster import Cluster, Event, Object, WatchOf
+from ml_deploy.releases.wait import wait_ready
+
+
+def deployment(available: int = 1, generation: int = 1, name: str = "web", replicas: int = 1) -> Object:
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "ml", "uid": f"d-{name}", "generation": generation,
+                     "annotations": {"deployment.kubernetes.io/revision": "2"}},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}},
+        "status": {"observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas,
+                   "availableReplicas": available},
+    }  # fmt: skip
+
+
+def crashed(restarts: int) -> Object:
+    last = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    container = {"name": "web", "restartCount": restarts, "state": state, "lastState": last}
+    return {"kind": "Pod", "metadata": {"name": "web-1", "namespace": "ml", "uid": "p", "ownerReferences": [{"uid": "new", "controller": True}]},
+            "spec": {"containers": [{"name": "web"}]}, "status": {"containerStatuses": [container]}}  # fmt: skip
+
+
+SETS = [
+    {"metadata": {"uid": uid, "annotations": {"deployment.kubernetes.io/revision": revision},
+                  "ownerReferences": [{"uid": "d-web", "controller": True}]}}
+    for uid, revision in (("old", "1"), ("new", "2"))
+]  # fmt: skip
+
+
+class Clock:
+    """A clock that only the fake cluster moves."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Fake:
+    """Gives events at their times; lists pods as of a time; anything else is a surprise."""
+
+    namespace = "ml"
+
+    def __init__(self, clock: Clock, events: Sequence[tuple[float, Object | str]], pods: Any = None) -> None:
+        self._clock, self._events = clock, [*events]
+        self._pods: Any = pods or (lambda _after: [])
+        self.watched: list[WatchOf] = []
+
+    def watch_all(self, of: Sequence[WatchOf], *, seconds: float) -> Iterator[Event | None]:
+        self.watched, start = list(of), self._clock.now
+        while self._clock.now < start + seconds:
+            if self._events and self._events[0][0] <= self._clock.now - start:
+                given = self._events.pop(0)[1]
+                yield Event("DELETED", deployment()) if given == "deleted" else Event("MODIFIED", cast(Object, given))
+                continue
+            self._clock.now += 1.0
+            yield None
+
+    def list(
+        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = ""
+    ) -> list[Object]:
+        assert namespace == "ml"
+        if kind == "ReplicaSet":
+            return SETS
+        if kind == "Pod":
+            assert selector in ("app=web", "app=a", "app=b", "app=c")
+            found: list[Object] = self._pods(self._clock.now - 100.0)
+            return found
+        assert kind == "Event"
+        return []
+
+    def logs(self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 20) -> str:
+        assert (namespace, pod, container, previous) == ("ml", "web-1", "web", True)
+        return "ValueError: no such model\n"
+
+
+LOG: list[str] = []  # of the last wait, for those that raise
+SECONDS = [0.0]
+
+
+def wait(
+    events: Sequence[tuple[float, Object | str]], *, pods: Any = None, seconds: float = 60, stable_for: float = 0
+) -> tuple[dict[str, str], list[str], float]:
+    clock, told = Clock(), LOG
+    told.clear()
+    fake = Fake(clock, events, pods)
+    try:
+        done = wait_ready(cast(Cluster, fake), [deployment()], seconds=seconds, clock=clock, tell=told.append,
+                          stable_for=stable_for)  # fmt: skip
+    finally:
+        SECONDS[0] = clock.now - 100.0
+    return done, told, clock.now - 100.0
+
+
+def test_it_ends_when_all_is_ready() -> None:
+    done, told, seconds = wait([(0, deployment(0)), (3, deployment(1))])
+    assert done == {"Deployment web": "1 of 1 ready"} and seconds == 3
+    assert told == ["Deployment web: 0 of 1 new pods available", "Deployment web: 1 of 1 ready"]
+
+
+def test_what_is_ready_already_is_not_told() -> None:
+    assert wait([(0, deployment(1))])[1] == []
+
+
+def test_the_reason_is_told_only_when_it_changes() -> None:
+    told = wait([(0, deployment(0)), (1, deployment(0)), (2, deployment(0)), (3, deployment(1))])[1]
+    assert len(told) == 2
+
+
+def test_nothing_to_wait_for_asks_nothing() -> None:
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ml"}}
+    assert wait_ready(cast(Cluster, object()), [config], seconds=1, clock=Clock(), tell=print) == {}
+
+
+def test_the_deadline() -> None:
+    with pytest.raises(RolloutFailed, match=r"Deployment web: not ready within 5 s\.") as caught:
+        wait([(0, deployment(0))], seconds=5)
+    assert "0 of 1 new pods available" in caught.value.details
+
+
+def test_a_crash_loop_ends_it_after_three_crashes_with_log() -> None:
+    with pytest.raises(RolloutFailed, match="ended with exit code 1") as caught:
+        wait([(0, deployment(0))], pods=lambda after: [crashed(max(1, int(after // 10)))])
+    assert "ValueError: no such model" in caught.value.details
+    assert 30 <= SECONDS[0] <= 33
+    log = "\n".join(LOG)
+    assert log.count("no such model") == 1 and log.count("(restarted 1 time)") == 1
+
+
+def test_a_crash_is_told_within_seconds() -> None:
+    told = wait([(0, deployment(0)), (9, deployment(1))], pods=lambda _: [crashed(1)])[1]
+    assert any("exit code 1" in line for line in told) and any("no such model" in line for line in told)
+
+
+def test_pods_of_the_version_before_do_not_count() -> None:
+    old = crashed(9)
+    old["metadata"]["ownerReferences"] = [{"uid": "old", "controller": True}]
+    assert wait([(0, deployment(0)), (9, deployment(1))], pods=lambda _: [old])[1][-1].endswith("1 of 1 ready")
+
+
+def test_a_deployment_that_makes_no_progress_ends_it() -> None:
+    given = deployment(0)
+    given["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    with pytest.raises(RolloutFailed, match="progressDeadlineSeconds"):
+        wait([(1, given)])
+
+
+def test_an_object_that_somebody_deletes_ends_it() -> None:
+    with pytest.raises(RolloutFailed, match="deleted by somebody else"):
+        wait([(0, deployment(0)), (2, "deleted")])
+
+
+def test_it_must_stay_ready() -> None:
+    done, _, seconds = wait([(0, deployment(1)), (3, deployment(0)), (5, deployment(1))], stable_for=4)
+    assert done and 9 <= seconds <= 10
+    with pytest.raises(RolloutFailed):
+        wait([(0, deployment(1)), (3, deployment(0))], stable_for=4, seconds=20)
+
+
+def test_one_watch_for_each_kind() -> None:
+    clock = Clock()
+    several = [deployment(name="a"), deployment(name="b"), {**deployment(name="c"), "kind": "StatefulSet"}]
+    fake = Fake(clock, [(0, one) for one in several[:2]])
+    with pytest.raises(RolloutFailed):
+        wait_ready(cast(Cluster, fake), several, seconds=2, clock=clock, tell=lambda _: None)
+    assert fake.watched == [WatchOf("apps/v1", "Deployment", "ml"), WatchOf("apps/v1", "StatefulSet", "ml", "c")]
