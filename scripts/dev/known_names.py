@@ -1,7 +1,9 @@
 """Makes scripts/ml_deploy/models/known_names.json, the exact names that lint-model knows as parts of models.
 
-usage: python -m venv /tmp/names && /tmp/names/bin/pip install scikit-learn pandas xgboost lightgbm statsmodels torch
-       /tmp/names/bin/python scripts/dev/known_names.py [--merge]     (--merge keeps the names of other versions)
+usage: python -m venv /tmp/names && /tmp/names/bin/pip install scikit-learn imbalanced-learn pandas xgboost-cpu lightgbm
+       /tmp/names/bin/python scripts/dev/known_names.py [--merge] [--torch FOLDER]
+       --merge          keeps the names of other versions that the file has
+       --torch FOLDER   reads torch's classes from an unpacked wheel (any platform's) without importing it
 
 Run it in an environment of its own: it imports every module of those libraries. What is
 written for each name is how far loading a file may go with it (see models/globals_.py):
@@ -14,6 +16,7 @@ scipy's distributions run `exec` on a string that their pickled state holds.
 from __future__ import annotations
 
 import argparse
+import ast
 import builtins
 import importlib
 import importlib.metadata
@@ -113,6 +116,15 @@ PRIVATE = {"sklearn.preprocessing._function_transformer": ("_identity",), "sklea
            "scipy._lib.array_api_compat.numpy._aliases": ("asarray",),
            "builtins": ("len", "abs", "max", "min", "sum", "round", "sorted"),
            "math": ("log", "log2", "log10", "log1p", "exp", "sqrt", "sin", "cos", "tan", "floor", "ceil"),
+           "torch": (*(f"{kind}Storage" for kind in (
+               "Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "ComplexFloat", "ComplexDouble",
+               "QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")), "float64", "float32", "float16", "bfloat16", "int64",
+               "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128", "strided", "relu", "tanh", "sigmoid", "softmax",
+               "per_tensor_affine", "per_channel_affine", "channels_last", "contiguous_format", "preserve_format"),
+           "torch.storage": ("UntypedStorage", "TypedStorage"), "torch.serialization": ("_get_layout",),
+           "torch.nn.functional": ("relu", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "relu6", "tanh", "sigmoid", "softmax",
+                                   "log_softmax", "softplus", "hardtanh", "mish", "hardswish", "glu", "logsigmoid", "normalize"),
+           "torch._C._nn": ("gelu", "silu", "elu", "leaky_relu", "hardtanh", "mish", "hardswish", "softplus", "log_sigmoid"),
            "operator": ("add", "sub", "mul", "truediv", "neg")}  # fmt: skip
 NOT_FUNCTIONS = ("load", "save", "file", "memmap", "frompyfunc", "show_", "get_include", "test", "info", "lookfor", "source",
                  "genfromtxt", "fromregex", "setbufsize", "seterr", "fetch", "apply", "vectorize", "piecewise", "from",
@@ -123,12 +135,16 @@ def main() -> None:
     """Write the data file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--merge", action="store_true", help="keep the names that the file has")
-    merge = parser.parse_args().merge
+    parser.add_argument("--torch", type=Path, help="folder with an unpacked wheel of torch")
+    given = parser.parse_args()
+    merge = given.merge
     warnings.simplefilter("ignore")
     found: dict[str, dict[str, set[str]]] = {"value": {}, "new": {}, "call": {}}
-    for level, module, name in _names():
+    for level, module, name in (*_names(), *(_torch(given.torch) if given.torch else ())):
         found[level].setdefault(module, set()).add(name)
     versions = {dist: [_version(module, dist)] for module, dist in LIBRARIES.items() if _version(module, dist)}
+    if given.torch:
+        versions["torch"] = [_text(given.torch / "torch" / "version.py").split("__version__ = '")[1].split("'")[0]]
     if merge:
         _merge(found, versions)
     _highest_level_only(found)
@@ -146,6 +162,26 @@ def _merge(found: dict[str, dict[str, set[str]]], versions: dict[str, list[str]]
             modules.setdefault(module, set()).update(names)
     for name, known in old["versions"].items():
         versions[name] = sorted({*versions.get(name, []), *known})
+
+
+def _torch(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Layers, parameters and optimizers, by reading the sources."""
+    for path in sorted((*(folder / "torch/nn/modules").glob("*.py"), *(folder / "torch/optim").glob("*.py"))):
+        module = ".".join(path.relative_to(folder).with_suffix("").parts)
+        for node in ast.parse(_text(path)).body:
+            if isinstance(node, ast.ClassDef) and node.bases and not _opens_a_door_in_text(node):
+                yield "new", module, node.name
+    yield from (("new", "torch.nn.parameter", name) for name in ("Parameter", "Buffer"))
+
+
+def _opens_a_door_in_text(node: ast.ClassDef) -> bool:
+    methods = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name in SPECIAL]
+    names = {getattr(inner, "id", getattr(inner, "attr", "")) for method in methods for inner in ast.walk(method)}
+    return bool(names & DOORS)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _highest_level_only(found: dict[str, dict[str, set[str]]]) -> None:

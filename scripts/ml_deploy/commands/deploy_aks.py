@@ -14,7 +14,17 @@ from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_cont
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
 from ml_deploy.images.reference import parse
-from ml_deploy.releases import admission, diff, endpoint, generate, manifests, ownership, preflight, substitution
+from ml_deploy.releases import (
+    admission,
+    diff,
+    endpoint,
+    generate,
+    manifests,
+    ownership,
+    preflight,
+    snapshot,
+    substitution,
+)
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Deployment, Plan, Progress, serving
 from ml_deploy.releases.lease import Lock, identity
@@ -173,7 +183,7 @@ class _Run:
             self._adapters.console.warning(
                 f"{image} is not named by digest: what it means may change between two pulls.", title="Image by tag"
             )
-        _refuse_none(found)
+        preflight.refuse_none(found)
         ordered = manifests.ordered(substitution.tie_configuration(found))
         return [replace(one, object=self._noted(one.object)) for one in ordered]
 
@@ -219,7 +229,8 @@ class _Run:
         preflight.check_rights(
             cluster, preflight.rights(cluster, objects, deploys=inputs.dry_run == "none", cases=asks)
         )
-        applier = ownership.Applier(cluster, inputs.app, objects, tell=self._tell, adopt=inputs.adopt)
+        live = snapshot.listed(cluster, objects)
+        applier = ownership.Applier(live, inputs.app, objects, tell=self._tell, adopt=inputs.adopt)
         self._checked = preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
         found = preflight.problems(self._checked)
         if not found:
@@ -368,18 +379,6 @@ def _row(obj: Object, progress: Progress) -> dict[str, str]:
     title = f"{obj['kind']} {meta['name']}"
     return {"kind": obj["kind"], "name": meta["name"], "namespace": str(meta.get("namespace") or ""),
             "state": progress.ready.get(title, "")}  # fmt: skip
-
-
-def _refuse_none(found: Sequence[Manifest]) -> None:
-    """A workload that asks for no pods would be a success that serves nobody."""
-    ruled = ownership.autoscaled([one.object for one in found], ())
-    for one in found:
-        key = (one.object["kind"], one.object["metadata"]["name"])
-        if (one.object.get("spec") or {}).get("replicas") == 0 and key not in ruled:
-            raise ManifestError(
-                f"{one.title} ({one.place}) asks for 0 replicas: nothing would serve.",
-                hint="Set `replicas` to 1 or more, or leave it out when an autoscaler rules it.", file=one.file, line=one.line,
-            )  # fmt: skip
 
 
 def _nodes(cluster: Cluster) -> Sequence[Object]:

@@ -10,11 +10,10 @@ from pathlib import Path
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ModelRejected
+from ml_deploy.models import gates, report, sandbox
 from ml_deploy.models import policy as policies
-from ml_deploy.models import report, sandbox
 from ml_deploy.models.digest import Hashing, model_files
 from ml_deploy.models.findings import Finding, Verdict, worst
-from ml_deploy.models.gates import forbidden_format, too_large
 from ml_deploy.models.inspection import Inspection
 from ml_deploy.runtime.fields import choice, lines, output, size, text
 
@@ -67,14 +66,21 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     total = sum(file.stat().st_size for file in files)
     adapters.console.line(f"Reading {_count(len(files), 'file')}, {report.human(total)}; nothing in it is executed.")
     with Hashing(files) as hashing:
-        inspections = sandbox.inspect(files, policy, done=lambda one: adapters.console.line(report.line(one)))
+        inspections = sandbox.inspect(
+            files, policy, companions=len(files) > 1, done=lambda one: adapters.console.line(report.line(one))
+        )
         digest = hashing.result()
-    inspections = [forbidden_format(one, inputs.formats) for one in inspections]
-    inspections = too_large(inspections, inputs.max_model_size)
+    inspections = _gates(inspections, inputs)
     result = _result(adapters, inspections, digest)
     _stop(result, Verdict(inputs.fail_on))
     adapters.console.line(f"{result.verdict}: {digest}")
     return result
+
+
+def _gates(inspections: list[Inspection], inputs: Inputs) -> list[Inspection]:
+    inspections = gates.some_model(gates.external_data(inspections))
+    inspections = [gates.forbidden_format(one, inputs.formats) for one in inspections]
+    return gates.too_large(inspections, inputs.max_model_size)
 
 
 def _expand(patterns: tuple[str, ...]) -> list[str]:
@@ -98,7 +104,7 @@ def _result(adapters: Adapters, inspections: list[Inspection], digest: str) -> R
         report=str(adapters.job.report("lint-model.json", text)),
         verdict=verdict.value,
         findings=sum(len(one.findings) + one.left_out for one in inspections),
-        format=", ".join(dict.fromkeys(one.anatomy.format for one in inspections)),
+        format=", ".join(dict.fromkeys(one.anatomy.format for one in inspections if one.anatomy.format != "text")),
         model_digest=digest,
         size=sum(one.size for one in inspections),
         inspections=tuple(inspections),

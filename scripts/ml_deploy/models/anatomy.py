@@ -62,6 +62,7 @@ class Anatomy:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     operators: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
     parameters: int | None = None
     tensors: tuple[Tensor, ...] = ()
 
@@ -85,6 +86,6 @@ def from_dict(known: Mapping[str, Any]) -> Anatomy:
     values = dict(known)
     for name in ("inputs", "outputs", "tensors"):
         values[name] = tuple(Tensor(**{**t, "shape": tuple(t.get("shape", ()))}) for t in values.get(name, ()))
-    for name in ("libraries", "classes", "feature_names", "operators"):
+    for name in ("libraries", "classes", "feature_names", "operators", "external"):
         values[name] = tuple(values.get(name, ()))
     return Anatomy(**values)

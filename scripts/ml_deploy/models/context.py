@@ -13,14 +13,17 @@ from ml_deploy.models.source import Member
 
 @dataclass(frozen=True)
 class Context:
-    """log: where findings go. inner: inspects a member of a container, whatever its format is."""
+    """log: where findings go. inner: inspects a member of a container, whatever its format is.
+    companions: texts are no model, but may lie beside one.
+    """
 
     log: Log
     policy: Policy
     inner: Callable[[Member, Context], Anatomy]
     path: str = ""
+    companions: bool = False
     progress: Callable[[int], None] = lambda position: None
 
     def inside(self, member: str) -> Context:
         """The context for a member."""
-        return replace(self, log=self.log.inside(member))
+        return replace(self, log=self.log.inside(member), companions=True)

@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ml_deploy.models.findings import Finding, Verdict
 from ml_deploy.models.inspection import Inspection
+
+_BESIDE = ("text", "onnx-data")
+
+
+def external_data(inspections: list[Inspection]) -> list[Inspection]:
+    """Files of no format of their own that an ONNX model beside them keeps its tensors in are what they should be."""
+    named = {str(Path(one.file).parent / place) for one in inspections for place in one.anatomy.external}
+    return [
+        replace(one, anatomy=replace(one.anatomy, format="onnx-data"), findings=())
+        if str(Path(one.file)) in named and [f.rule for f in one.findings] == ["unsupported-format"] else one
+        for one in inspections
+    ]  # fmt: skip
+
+
+def some_model(inspections: list[Inspection]) -> list[Inspection]:
+    """With a finding when there are only texts."""
+    if any(one.anatomy.format not in _BESIDE for one in inspections):
+        return inspections
+    finding = Finding(
+        verdict=Verdict.DENY, rule="no-model", construct="text", file=inspections[0].file,
+        message="There is no model among the files, only texts.", advice="Check the input `model`.",
+    )  # fmt: skip
+    return [replace(inspections[0], findings=(*inspections[0].findings, finding)), *inspections[1:]]
 
 
 def forbidden_format(inspection: Inspection, accepted: Sequence[str]) -> Inspection:
     """With a finding when the format, or the compression around it, is not among the accepted ones."""
     name = inspection.anatomy.format
-    if not accepted or name in accepted:
+    if not accepted or name in accepted or name in _BESIDE:
         return inspection
     finding = Finding(
         verdict=Verdict.DENY, rule="format-not-accepted", construct=name, file=inspection.file,

@@ -63,7 +63,7 @@ def never_allowed(module: str, name: str) -> str:
     if f"{module}:{name}" in known():
         return ""
     root = module.split(".")[0]
-    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+    if not importable(module, name):
         return "is no name that Python could import"
     if "." in name:
         return "reaches through an object for one of its attributes"
@@ -78,6 +78,11 @@ def never_allowed(module: str, name: str) -> str:
     from picklescan.scanner import _unsafe_globals  # costs 80 ms, so only for names that nobody knows
 
     return "is on picklescan's list of dangerous names" if _listed(_unsafe_globals, module, name) else ""
+
+
+def importable(module: str, name: str) -> bool:
+    """Whether these could be the names of a module and of something in it."""
+    return all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
 
 
 def _listed(table: dict[str, Any], module: str, name: str) -> bool:

@@ -68,14 +68,16 @@ class _Child:
 
 
 def inspect(
-    paths: Sequence[str | Path], policy: Policy | None = None, *,
+    paths: Sequence[str | Path], policy: Policy | None = None, *, companions: bool = False,
     limits: Limits | None = None, done: Callable[[Inspection], None] = lambda inspection: None,
 ) -> list[Inspection]:  # fmt: skip
-    """Inspect files, in their order. `done` is called after each."""
+    """Inspect files, in their order. `done` is called after each; texts may lie beside the model with `companions`."""
     waiting = [str(path) for path in paths]
     results: list[Inspection] = []
     while waiting:
-        for one in _run(waiting, policy or Policy(), limits or Limits()):
+        for one in _run(
+            waiting, {"policy": (policy or Policy()).as_dict(), "companions": companions}, limits or Limits()
+        ):
             done(one)
             results.append(one)
             waiting.pop(0)
@@ -87,12 +89,12 @@ def read(path: str | Path) -> anatomies.Anatomy:
     return inspect([path])[0].anatomy
 
 
-def _run(paths: list[str], policy: Policy, limits: Limits) -> list[Inspection]:
+def _run(paths: list[str], settings: dict[str, Any], limits: Limits) -> list[Inspection]:
     """One child over the files, until it is through or dies. Always gives at least one inspection."""
     with tempfile.TemporaryFile() as complaints, _start(complaints) as process:
         child = _Child(process)
         seconds = sum(limits.for_file(path) for path in paths)
-        task = {"paths": paths, "policy": policy.as_dict(), "memory": limits.memory, "seconds": seconds}
+        task = {**settings, "paths": paths, "memory": limits.memory, "seconds": seconds}
         try:
             child.watch(limits.for_file(paths[0]))
             results = _talk(child, task, paths, limits)
@@ -151,7 +153,7 @@ def child() -> None:
     policy = from_dict(task["policy"])
     out: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for path in task["paths"]:
-        result = inspection.inspect_file(path, policy)
+        result = inspection.inspect_file(path, policy, companions=task["companions"])
         print(json.dumps(result.as_dict()), file=out, flush=True)
         if any(finding.rule == "budget" for finding in result.findings):
             return  # the memory that is left may not do for the next file: a new child goes on

@@ -73,6 +73,11 @@ class Source:
         """Whether no byte is left."""
         return not self._buffer.peek(1)
 
+    @property
+    def file(self) -> io.BufferedReader:
+        """The stream as a file object, for libraries."""
+        return self._buffer
+
     def close(self) -> None:
         """Close the stream."""
         self._buffer.close()
@@ -93,6 +98,16 @@ class Member:
     size: int | None = None
     depth: int = 0
 
+    def part(self, start: int) -> Member:
+        """The rest of the member from a byte on; offsets still count from the member's beginning."""
+
+        def opened() -> Source:
+            source = self.open()
+            source.skip(start)
+            return source
+
+        return Member(opened, self.name, self.size, self.depth)
+
     def head(self, count: int = 4096) -> bytes:
         """The first bytes."""
         with self.open() as source:
@@ -103,6 +118,50 @@ def file_member(path: str | Path) -> Member:
     """A file on the disk."""
     size = Path(path).stat().st_size
     return Member(lambda: Source(io.BufferedReader(io.FileIO(path), _BUFFER), size), size=size)
+
+
+class _Window(io.RawIOBase):
+    """A stretch of a file, as a file."""
+
+    def __init__(self, file: Source, start: int, size: int) -> None:
+        self._file = file
+        self._start, self._size, self._position = start, size, 0
+        self._file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        self._file.seek(self._start + self._position)
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._file.read(max(0, min(len(buffer), self._size - self._position)))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def window(member: Member, start: int, size: int, name: str) -> Member:
+    """A stretch of a member that is not compressed, such as a stored member of an archive."""
+    return Member(
+        lambda: Source(io.BufferedReader(_Window(member.open(), start, size), _BUFFER), size),
+        name,
+        size,
+        member.depth + 1,
+    )
 
 
 def truncated(offset: int, missing: int | None = None) -> Unreadable:

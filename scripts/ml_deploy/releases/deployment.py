@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ml_deploy.checks.cases import Case, Report
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import adoption, before_traffic, records, rehearsal, restore, wait
+from ml_deploy.releases import adoption, before_traffic, records, rehearsal, restore, snapshot, wait
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import Applier
@@ -82,7 +82,7 @@ class Deployment:
 
     def _begin(self) -> Release:
         plan, progress = self._plan, self.progress
-        adopted = adoption.first_meeting(self._cluster, self._records, plan.objects)
+        adopted = adoption.first_meeting(snapshot.listed(self._cluster, plan.objects), self._records, plan.objects)
         if adopted:
             self._tell(f"what is live now is kept as revision {adopted.revision}: it can be restored")
         progress.previous = adopted or self._records.current()
@@ -115,18 +115,17 @@ class Deployment:
         release = progress.release = self._records.activate(release)
         progress.changed = True
         applier = self._applier()
-        for obj in plan.objects:
-            progress.applied.append(self._apply(applier, obj))
-            if obj["kind"] == "CustomResourceDefinition":
-                wait.wait_ready(
-                    self._cluster, progress.applied[-1:], seconds=self._left(), clock=self._clock, tell=self._tell
-                )
+        for done in snapshot.in_order(plan.objects, lambda obj: self._apply(applier, obj)):
+            progress.applied.append(done)
+            if done["kind"] == "CustomResourceDefinition":
+                wait.wait_ready(self._cluster, [done], seconds=self._left(), clock=self._clock, tell=self._tell)
         progress.release = self._records.applied(release, progress.applied)
         return progress.release
 
     def _applier(self) -> Applier:
         plan = self._plan
-        return Applier(self._cluster, plan.app, plan.objects, tell=self._tell, guard=self._guard, adopt=plan.adopt)
+        live = snapshot.listed(self._cluster, plan.objects)
+        return Applier(live, plan.app, plan.objects, tell=self._tell, guard=self._guard, adopt=plan.adopt)
 
     def _apply(self, applier: Applier, obj: Object) -> Object:
         done: Applied = applier.apply(obj)

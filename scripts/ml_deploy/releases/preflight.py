@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ml_deploy.errors import Conflict, Forbidden, ManifestError, MlDeployError
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.manifests import Manifest, is_workload
+from ml_deploy.releases.ownership import autoscaled
 
 _AT_ONCE = 6  # requests in flight
 _FEW = 4  # objects that are not worth the threads
@@ -67,6 +68,18 @@ def _unknown(one: Manifest) -> ManifestError:
 def _in_namespace(obj: Object, namespace: str) -> Object:
     meta = obj["metadata"]
     return {**obj, "metadata": {**meta, "namespace": meta.get("namespace") or namespace}}
+
+
+def refuse_none(found: Sequence[Manifest]) -> None:
+    """A workload that asks for no pods would be a success that serves nobody."""
+    ruled = autoscaled([one.object for one in found], ())
+    for one in found:
+        key = (one.object["kind"], one.object["metadata"]["name"])
+        if (one.object.get("spec") or {}).get("replicas") == 0 and key not in ruled:
+            raise ManifestError(
+                f"{one.title} ({one.place}) asks for 0 replicas: nothing would serve.",
+                hint="Set `replicas` to 1 or more, or leave it out when an autoscaler rules it.", file=one.file, line=one.line,
+            )  # fmt: skip
 
 
 def check(manifests: Sequence[Manifest], dry_run: Callable[[Object], Applied]) -> list[Checked]:

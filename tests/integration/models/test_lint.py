@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy
 import pytest
 from sklearn.preprocessing import StandardScaler
 from tests.integration.models import payloads
@@ -173,3 +174,49 @@ def test_a_folder_is_one_model(step: Step) -> None:
     done = step.run(model=".")
     assert done.code == 0, done.log
     assert [Path(one["file"]).name for one in done.report["files"]] == ["a.pkl", "b.pkl"]
+
+
+def _mlflow(folder: Path, loader: str = "mlflow.sklearn") -> None:
+    folder.mkdir()
+    (folder / "MLmodel").write_text(
+        f"flavors:\n  python_function:\n    loader_module: {loader}\n    model_path: model.pkl\n"
+        "  sklearn:\n    sklearn_version: 1.9.1\nmlflow_version: 3.18.0\n"
+    )
+    (folder / "model.pkl").write_bytes(pickle.dumps(StandardScaler().fit([[1.0], [2.0]])))
+    (folder / "requirements.txt").write_text("scikit-learn==1.9.1\n")
+    (folder / "conda.yaml").write_text("name: mlflow-env\n")
+
+
+def test_an_mlflow_folder(step: Step) -> None:
+    _mlflow(step.workspace / "model")
+    done = step.run(model="model")
+    assert (done.code, done.outputs["format"]) == (0, "pickle"), done.log
+    (step.workspace / "model" / "code").mkdir()
+    (step.workspace / "model" / "code" / "loader.py").write_text("import os\n")
+    assert "[code-file]" in step.run(model="model").log
+    _mlflow(step.workspace / "own", "mine.loader")
+    assert "MLflow loads this model with mine.loader" in step.run(model="own").log
+
+
+def test_a_folder_of_texts_is_no_model(step: Step) -> None:
+    for name in ("a.json", "b.json"):
+        (step.workspace / name).write_text("{}")
+    assert "There is no model among the files" in step.run(model="*.json").log
+    assert "of no format that is known" in step.run(model="a.json").log
+
+
+def test_external_data_of_onnx_belongs_to_the_model(step: Step) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weight = numpy_helper.from_array(numpy.arange(4096, dtype="float32") - 7, "W")
+    value = [helper.make_tensor_value_info(name, 1, [4096]) for name in "XY"]
+    graph = helper.make_graph([helper.make_node("Add", ["X", "W"], ["Y"])], "g", value[:1], value[1:], [weight])
+    folder = step.workspace / "model"
+    folder.mkdir()
+    onnx.save_model(helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17)]), folder / "model.onnx",
+                    save_as_external_data=True, location="weights.bin")  # fmt: skip
+    done = step.run(model="model")
+    assert (done.code, done.outputs["format"]) == (0, "onnx, onnx-data"), done.log
+    (folder / "weights.bin").rename(folder / "other.bin")
+    assert step.run(model="model").code == 3

@@ -18,7 +18,7 @@ NAME = "compressed"
 _DEEPEST = 3
 
 
-class _Zlib:
+class Zlib:
     """zlib's decompressor with the interface of the others."""
 
     def __init__(self, bits: int) -> None:
@@ -48,7 +48,7 @@ def _lz4() -> Decompressor:
 
 
 _KINDS: tuple[tuple[str, bytes, Callable[[], Decompressor]], ...] = (
-    ("gzip", b"\x1f\x8b", lambda: _Zlib(31)),
+    ("gzip", b"\x1f\x8b", lambda: Zlib(31)),
     ("bz2", b"BZh", bz2.BZ2Decompressor),
     ("xz", b"\xfd7zXZ\x00", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
     ("lzma", b"\x5d\x00", lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE)),
@@ -62,7 +62,7 @@ def _kind(head: bytes) -> tuple[str, Callable[[], Decompressor]] | None:
             return name, make
     # zlib has no magic bytes, but its two header bytes are a multiple of 31.
     if len(head) > 1 and head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0:
-        return "zlib", lambda: _Zlib(15)
+        return "zlib", lambda: Zlib(15)
     return None
 
 

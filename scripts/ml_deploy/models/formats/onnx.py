@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -46,7 +47,8 @@ def inspect(member: Member, context: Context) -> Anatomy:
     tensors = [tensor for graph in graphs for tensor in _tensors(graph)]
     _external(tensors, context)
     _check(model, slim, context)
-    return _anatomy(model, graphs, slim)
+    places = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    return replace(_anatomy(model, graphs, slim), external=tuple(sorted(places)))
 
 
 def _graphs(model: Any) -> Iterator[Any]:

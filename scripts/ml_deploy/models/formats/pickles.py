@@ -37,7 +37,7 @@ def might_be(member: Member) -> bool:
         try:
             reader.load()
         except Unreadable:
-            return bool(reader.uses)
+            return any(globals_.importable(*key) for key in reader.uses)
         return source.tell() > 2
 
 
@@ -51,6 +51,7 @@ class ModelUnpickler(InertUnpickler):
         self.sklearn: dict[str, None] = {}
         self.classes: dict[str, None] = {}
         self.features: Instance | None = None
+        self.tops: list[Any] = []
 
     def load_build(self) -> None:
         """BUILD: after a wrapper's state, joblib reads raw array data from the stream; so do we, skipping."""
@@ -112,7 +113,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
     """Walk every pickle of the member and judge what it asks for."""
     with member.open() as source:
         reader = ModelUnpickler(source)
-        tops, error = _walk(reader, source)
+        error = walk(reader, source)
         context.progress(source.tell())
     uses, oddities = reader.uses, reader.oddities
     globals_.judge(uses.values(), oddities.values(), context)
@@ -122,25 +123,25 @@ def inspect(member: Member, context: Context) -> Anatomy:
         _as_plain_pickle(member, reader, context)
     if reader.persistent:
         globals_.persistent(reader.persistent, context)
-    return _anatomy(reader, tops)
+    return anatomy(reader)
 
 
-def _walk(reader: ModelUnpickler, source: Source) -> tuple[list[Any], Unreadable | None]:
-    tops: list[Any] = []
+def walk(reader: ModelUnpickler, source: Source, most: int = 0) -> Unreadable | None:
+    """Read pickles to the end of the source, or the first `most`; what went wrong, or None."""
     start = 0
     try:
-        while not tops or not source.at_end():
+        while not reader.tops or (not source.at_end() if not most else len(reader.tops) < most):
             start = source.tell()
-            if len(tops) >= _MOST_PICKLES:
+            if len(reader.tops) >= _MOST_PICKLES:
                 raise Unreadable(f"it has more than {_MOST_PICKLES:,} pickles one after the other", rule="budget")
-            tops.append(reader.load())
+            reader.tops.append(reader.load())
             reader.memo.clear()
     except Unreadable as error:
-        if tops and error.rule != "budget":
+        if reader.tops and not most and error.rule != "budget":
             what = f"what follows the pickle at byte {start:,} is not another one ({error.message})"
-            return tops, Unreadable(what, offset=start, rule="trailing-data")
-        return tops, error
-    return tops, None
+            return Unreadable(what, offset=start, rule="trailing-data")
+        return error
+    return None
 
 
 def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
@@ -156,7 +157,9 @@ def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> 
     globals_.judge(extra, odd, context)
 
 
-def _anatomy(reader: ModelUnpickler, tops: list[Any]) -> Anatomy:
+def anatomy(reader: ModelUnpickler) -> Anatomy:
+    """What was learnt on the way."""
+    tops = reader.tops
     versions = {"scikit-learn": next(iter(reader.sklearn))} if reader.sklearn else {}
     modules = [module for module, _ in reader.uses]
     libraries = dict.fromkeys(

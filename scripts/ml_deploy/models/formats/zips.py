@@ -1,0 +1,168 @@
+"""zip archives: checked for everything by which readers could see different members, then handed to the format inside."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ml_deploy.models.anatomy import Anatomy
+from ml_deploy.models.context import Context
+from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.formats.compressed import Zlib
+from ml_deploy.models.source import Decompressed, Decompressor, Member, Source, window
+
+NAME = "zip"
+_DEEPEST = 3
+_MOST_MEMBERS = 100_000
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CHUNK = 1 << 18
+_METHODS: dict[int, Callable[[], Decompressor]] = {
+    zipfile.ZIP_DEFLATED: lambda: Zlib(-15),
+    zipfile.ZIP_BZIP2: bz2.BZ2Decompressor,
+}
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip whose table of contents can be trusted."""
+
+    member: Member
+    members: dict[str, Member]
+
+
+class ZipFormat(Protocol):
+    """A format that is a zip with certain members."""
+
+    NAME: str
+
+    def recognise(self, names: set[str]) -> bool:
+        """Whether a zip with these members is of the format."""
+
+    def inspect_archive(self, archive: Archive, context: Context) -> Anatomy:
+        """As `inspect`, on the members."""
+
+
+def sniff(head: bytes) -> bool:
+    """A local file header, or the end record of an empty zip."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def inspect(member: Member, context: Context) -> Anatomy:
+    """Read the table of contents, check it, look into every member."""
+    from ml_deploy.models.formats import ZIP_FORMATS
+
+    if member.size is None:
+        raise Unreadable("it is a zip inside of a compressed file; unpack that first", rule="budget")
+    if member.depth >= _DEEPEST:
+        raise Unreadable(f"it is packed more than {_DEEPEST} times", rule="budget")
+    try:
+        archive = _open(member)
+        for one in ZIP_FORMATS:
+            if one.recognise(set(archive.members)):
+                return one.inspect_archive(archive, context)
+        return each_member(NAME, archive.members.values(), context)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        NotImplementedError,
+        EOFError,
+        OverflowError,
+        struct.error,
+    ) as error:
+        raise Unreadable(f"its zip archive is damaged or unusual ({error})") from error
+
+
+def each_member(name: str, members: Iterable[Member], context: Context) -> Anatomy:
+    """Inspect members by their own content; the anatomy is that of the only model among them, if there is one."""
+    found = [context.inner(one, context.inside(one.name)) for one in members]
+    models = [one for one in found if one.format != "text"]
+    if not models:
+        raise Unreadable("there is no model in it")
+    libraries = dict.fromkeys(library for one in models for library in one.libraries)
+    first = models[0] if len(models) == 1 else Anatomy(format=name)
+    return Anatomy(format=name, framework=first.framework, versions=first.versions, at_least=first.at_least,
+                   libraries=tuple(libraries), top=first.top, n_features_in=first.n_features_in,
+                   operators=first.operators, inputs=first.inputs, outputs=first.outputs)  # fmt: skip
+
+
+def _open(member: Member) -> Archive:
+    with member.open() as source, zipfile.ZipFile(source.file) as archive:
+        infos = archive.infolist()
+        if len(infos) > _MOST_MEMBERS:
+            raise Unreadable(f"it has more than {_MOST_MEMBERS:,} members", rule="budget")
+        _ends(source, archive, member.size or 0)
+        members: dict[str, Member] = {}
+        for info in sorted(infos, key=lambda one: one.header_offset):
+            start = _header(source, info)
+            if info.filename in members:
+                raise Unreadable(f"it has {info.filename!r} twice: readers may take either", rule="zip-mismatch")
+            if not info.is_dir():
+                members[info.filename] = _member(member, info, start)
+                _checksum(members[info.filename], info)
+        if infos and min(info.header_offset for info in infos) > 0:
+            raise Unreadable("something precedes the zip archive in the same file", offset=0, rule="zip-mismatch")
+    return Archive(member, members)
+
+
+def _ends(source: Source, archive: zipfile.ZipFile, size: int) -> None:
+    """Nothing may follow the end record: another reader might find another end."""
+    source.seek(max(0, size - 22 - len(archive.comment)))
+    end = source.read(22 + len(archive.comment))
+    if not end.startswith(b"PK\x05\x06") or len(end) != 22 + len(archive.comment):
+        raise Unreadable("something follows the zip archive in the same file", offset=size, rule="trailing-data")
+    if b"PK\x05\x06" in archive.comment:
+        raise Unreadable("its comment holds another table of contents", rule="zip-mismatch")
+
+
+def _header(source: Source, info: zipfile.ZipInfo) -> int:
+    """Compare a member's own header with the table of contents; where its data starts."""
+    source.seek(info.header_offset)
+    fields = _LOCAL.unpack(source.exact(_LOCAL.size))
+    magic, flags, method, name_length, extra_length = fields[0], fields[2], fields[3], fields[9], fields[10]
+    name = source.exact(name_length)
+    if magic != b"PK\x03\x04":
+        raise Unreadable(f"{info.filename!r} has no header of its own", offset=info.header_offset, rule="zip-mismatch")
+    if (flags | info.flag_bits) & 0x41:
+        raise Unreadable(f"{info.filename!r} is encrypted", offset=info.header_offset, rule="encrypted")
+    expected = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+    if name != expected or method != info.compress_type:
+        raise Unreadable(f"{info.filename!r} is called or packed otherwise in its own header", offset=info.header_offset,
+                         rule="zip-mismatch")  # fmt: skip
+    parts = info.filename.replace("\\", "/").split("/")
+    if info.filename.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in info.orig_filename:
+        raise Unreadable(f"{info.filename!r} would leave the folder that it is unpacked in", rule="zip-path")
+    return int(info.header_offset + _LOCAL.size + name_length + extra_length)
+
+
+def _member(member: Member, info: zipfile.ZipInfo, start: int) -> Member:
+    if info.compress_type == zipfile.ZIP_STORED:
+        if info.compress_size != info.file_size:
+            raise Unreadable(f"{info.filename!r} is stored with two sizes", rule="zip-mismatch")
+        return window(member, start, info.file_size, info.filename)
+    if info.compress_type not in _METHODS:
+        raise Unreadable(f"{info.filename!r} is packed in a way that is not known here (method {info.compress_type})")
+    packed = window(member, start, info.compress_size, info.filename)
+
+    def opened() -> Source:
+        stream = Decompressed(packed.open(), _METHODS[info.compress_type]())
+        return Source(io.BufferedReader(stream, _CHUNK), None)
+
+    return Member(opened, info.filename, None, member.depth + 1)
+
+
+def _checksum(member: Member, info: zipfile.ZipInfo) -> None:
+    """Read a member whole and compare its checksum and size."""
+    checksum = size = 0
+    with member.open() as source:
+        while data := source.read(_CHUNK):
+            checksum = zlib.crc32(data, checksum)
+            size += len(data)
+    if (checksum, size) != (info.CRC, info.file_size):
+        raise Unreadable(f"{info.filename!r} does not have the checksum that the archive says", rule="checksum")
