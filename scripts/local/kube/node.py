@@ -73,6 +73,7 @@ class Node:
             raise bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
         if found is None or not id_:
             why = ((found.state if found else {}).get("waiting") or {}).get("reason", "ContainerCreating")
+            why = "trying and failing to pull image" if "ImagePull" in why else why
             raise bad_request(f'container "{container}" in pod "{name}" is waiting to start: {why}')
         lines, times = query.get("tailLines", "all"), query.get("timestamps") == "true"
         try:
