@@ -40,6 +40,8 @@ from local import serving
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 KINDS = ("refuse", "delay", "throttle", "conflict", "error", "cut")
+#: kubectl asks for a user name where there is none; the proxy takes no notice.
+_NOBODY = {"token": "the-proxy-has-the-credential"}
 _HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
@@ -265,7 +267,7 @@ async def main(args: argparse.Namespace) -> None:
             serving.served(application(backend), args.port, authority.server()) as port,
         ):
             url = f"https://localhost:{port}"
-            serving.write(state / "kubeconfig", serving.kubeconfig(url, authority.ca, {}, cluster.namespace))
+            serving.write(state / "kubeconfig", serving.kubeconfig(url, authority.ca, _NOBODY, cluster.namespace))
             await serving.ready(state / "faults.json", {"url": url, "kubeconfig": str(state / "kubeconfig")})
     else:
         async with Backend.of_url(args.to) as backend, serving.served(application(backend), args.port) as port:

@@ -43,42 +43,38 @@ class Rest:
         form: sent as application/x-www-form-urlencoded; body: bytes as they are, else as JSON.
         timeout: seconds for connecting, and for each wait on the server's bytes.
         """
-        import requests
-
-        if self._session is None:
-            self._session = requests.Session()
         data = form if form is not None else body if body is None or isinstance(body, bytes) else json.dumps(body)
         sent = dict(headers or {}) | ({"Content-Type": "application/json"} if isinstance(data, str) else {})
+        redirects = method in ("GET", "HEAD")
+        request = {"headers": sent, "data": data, "auth": auth, "timeout": timeout, "allow_redirects": redirects}
         for attempt in range(1, attempts + 1):
             last = attempt == attempts
             try:
-                answer = self._session.request(
-                    method,
-                    url,
-                    headers=sent,
-                    data=data,
-                    auth=auth,
-                    timeout=timeout,
-                    allow_redirects=method in ("GET", "HEAD"),
-                )
-            except requests.exceptions.SSLError as error:
-                raise unreachable(url, error) from error
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                if last or not _worth_trying_again(error):
-                    raise unreachable(url, error) from error
+                answer = self._once(method, url, request)
+            except _MayHeal:
+                if last:
+                    raise
                 self._wait(url, "no answer", 0.5 * 2**attempt)
                 continue
-            except requests.RequestException as error:  # an address that is none, too many redirects
-                raise unreachable(url, error) from error
-            except OSError as error:
-                raise InputError(
-                    f"The CA file for {urlsplit(url).netloc} cannot be read: {error}",
-                    hint="Check REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE).",
-                ) from error
             if last or answer.status_code not in _TEMPORARY:
                 return answer
             self._wait(url, f"HTTP {answer.status_code}", _pause(answer.headers, attempt))
         raise AssertionError("not reached")
+
+    def _once(self, method: str, url: str, request: dict[str, Any]) -> requests.Response:
+        import requests
+
+        if self._session is None:
+            self._session = requests.Session()
+        try:
+            return self._session.request(method, url, **request)
+        except requests.RequestException as error:
+            raise unreachable(url, error) from error
+        except OSError as error:
+            raise InputError(
+                f"The CA file for {urlsplit(url).netloc} cannot be read: {error}",
+                hint="Check REQUESTS_CA_BUNDLE (or CURL_CA_BUNDLE).",
+            ) from error
 
     def _wait(self, url: str, why: str, seconds: float) -> None:
         self._log(f"{urlsplit(url).netloc}: {why}, trying again in {seconds:.0f} s")
@@ -96,10 +92,8 @@ def _pause(headers: Mapping[str, str], attempt: int) -> float:
     return min(_LONGEST_WAIT, 0.5 * 2**attempt if told is None else told)
 
 
-def _worth_trying_again(error: Exception) -> bool:
-    """A name that does not resolve or a closed port stays so for longer than our patience."""
-    text = repr(error)
-    return not any(word in text for word in ("NameResolutionError", "Name or service not known", "Connection refused"))
+class _MayHeal(Unreachable):
+    """A connection that broke. A name that does not resolve or a closed port outlasts our patience instead."""
 
 
 def unreachable(url: str, error: Exception) -> Unreachable:
@@ -115,9 +109,11 @@ def unreachable(url: str, error: Exception) -> Unreachable:
         return Unreachable(f"The name {host} does not resolve.", hint="Check its spelling and this runner's DNS.")
     if "Connection refused" in text:
         return Unreachable(f"{host} refuses connections.", hint="Check the address and that the server is running.")
+    if "InvalidURL" in text or "TooManyRedirects" in text or "SSLError" in text:
+        return Unreachable(f"{host} cannot be asked: {_short(error)}", hint="Check the address.")
     if "timed out" in text.lower() or "timeout" in text.lower():
-        return Unreachable(f"{host} does not answer in time.", hint="Check firewalls and network rules on the way.")
-    return Unreachable(f"The connection to {host} failed: {_short(error)}", hint="Run the job again if it was the net.")
+        return _MayHeal(f"{host} does not answer in time.", hint="Check firewalls and network rules on the way.")
+    return _MayHeal(f"The connection to {host} failed: {_short(error)}", hint="Run the job again if it was the net.")
 
 
 def _short(error: Exception) -> str:
