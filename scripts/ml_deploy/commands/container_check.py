@@ -19,9 +19,10 @@ _LOG_LINES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What to start and what to ask. Without `health_path` any answer below 500 counts as ready."""
+    """What to start (an image's ID, and its name for people) and what to ask. Without `health_path` any answer below 500 counts as ready."""
 
     image: str
+    name: str
     port: int
     health_path: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -141,7 +142,7 @@ def _down(what: Check, container: Container, happened: str, hint: str) -> Endpoi
     if "Read-only file system" in logs:
         hint = "The root file system is read-only, as in a strict cluster: write to /tmp, or set `read-only: false`."
     return EndpointDown(
-        f"The container of {what.image} {happened}." + (f" Its last line: {last[:300]}" if last else " It logged nothing."),
+        f"The container of {what.name} {happened}." + (f" Its last line: {last[:300]}" if last else " It logged nothing."),
         title="Image does not serve",
         hint=hint or "Its log below says why; `docker run` the image to try it by hand.",
         details=f"<details open><summary>The container's last lines</summary>\n\n```text\n{_fenced(logs)}\n```\n\n</details>" if logs else "",
