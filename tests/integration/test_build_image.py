@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local import base
-
 from tests.integration.conftest import ROOT
 from tests.integration.images import COMMIT, Workspace
+
+from local import base
 
 MODELS = ROOT / "example-repo" / "model"
 CASES = ROOT / "example-repo" / "tests" / "cases.jsonl"

@@ -15,11 +15,13 @@ from ml_deploy.images.engine import Container, ImageInfo, RunRequest
 _POLL = 0.1  # seconds
 _STOP = 5.0  # seconds that a container without requests gets to end
 _LOG_LINES = 20
+_NOT_YET = (502, 503, 504)  # what a server says that is still loading; 404 and 501 come from one that is up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What to start (an image's ID, and its name for people) and what to ask. Without `health_path` any answer below 500 counts as ready."""
+    """What to start (an image's ID, and its name for people) and what to ask. Without `health_path` any answer
+    counts as ready that does not say "later"."""
 
     image: str
     name: str
@@ -123,7 +125,7 @@ def _not_ready(what: Check, ask: Ask) -> str:
         answer = ask(Request("GET", path))
     except EndpointDown:
         return f"port {what.port} does not answer yet"
-    if answer.status < (400 if what.health_path else 500):
+    if answer.status < 400 or (not what.health_path and answer.status not in _NOT_YET):
         return ""
     return f"GET {path} answers {answer.status}"
 
