@@ -63,6 +63,10 @@ class Consumer:
         (self.folder / "model" / "wine.joblib").write_bytes(data)
         self.commit(message)
 
+    def commits(self) -> list[str]:
+        """All commits, newest first; none when there is no repository yet."""
+        return self._git("rev-list", "--all").split() if (self.folder / ".git" / "HEAD").exists() else []
+
     def commit(self, message: str) -> None:
         """Commit what has changed, if anything has."""
         self._git("add", "--all")

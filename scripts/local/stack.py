@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local import base, engine, kind, serving
+from local.consumer import Consumer
 from local.runner import ROOT
 from local.state import State, wait_until
 from ml_deploy.adapters.cluster import connect
@@ -93,8 +94,12 @@ class Stack:
             kind.delete()
             self._say("Removed: the kind cluster")
             self._state.forget("kind")
-        self._remove_images()
+        if engine.ping()[0]:
+            self._remove_containers()
+            self._remove_images()
         engine.down(self._state.folder / "engine", self._say)
+        shutil.rmtree(self._state.folder)
+        self._say(f"Removed: {self._state.folder}")
 
     # -- engine and images ---------------------------------------------------------------------------
 
@@ -114,14 +119,25 @@ class Stack:
         plugins = [f"{path}:{path}:ro" for path in map(Path, _PLUGINS) if path.is_dir()]
         return (f"{self._state.folder}:{self._state.folder}", f"{client}:/usr/bin/docker:ro", *plugins)
 
+    def _remove_containers(self) -> None:
+        """What a stand-in that was killed has left; one that was stopped has none."""
+        from local.kube.node import LABEL
+
+        label = f"label={LABEL}={(self._state.folder / 'cluster').resolve()}"
+        left = _call("docker", "ps", "--all", "--quiet", "--filter", label, check=False).split()
+        if left:
+            _call("docker", "rm", "--force", "--volumes", *left, check=False)
+            self._say(f"Removed: {len(left)} containers of a stand-in that was killed")
+
     def _remove_images(self) -> None:
-        """The example's images. The base image stays: it is what took time to make, and is named when it was made here."""
-        if not engine.ping()[0]:
-            return
-        for image in self._state.recall("images") or []:
-            _call("docker", "image", "rm", "--force", image, check=False)
-        self._state.forget("images")
-        if _call("docker", "image", "inspect", "--format", "{{.Id}}", base.DEFAULT_TAG, check=False):
+        """The example's images, known by the commits that they are named after. The base image stays, and is named."""
+        commits = set(Consumer(self._state.folder / "consumer").commits())
+        names = _call("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", check=False).split()
+        ours = [name for name in names if name.rpartition(":")[2] in commits]
+        if ours:
+            _call("docker", "image", "rm", "--force", *ours, check=False)
+            self._say(f"Removed: {len(ours)} names of images of the example")
+        if base.DEFAULT_TAG in names:
             self._say(f"Kept: the base image ({base.DEFAULT_TAG}); remove it with docker image rm {base.DEFAULT_TAG}")
 
     # -- cluster ---------------------------------------------------------------------------------------
@@ -171,6 +187,8 @@ class Stack:
 
     def _remove_namespace(self) -> None:
         for kubeconfig, uid in (self._state.recall("namespaces") or {}).items():
+            if Path(kubeconfig).is_relative_to(self._state.folder):
+                continue  # the whole cluster goes
             try:
                 _connect(Path(kubeconfig)).delete(Ref("v1", "Namespace", "", NAMESPACE), uid=uid)
                 self._say(f"Removed: namespace {NAMESPACE} of {kubeconfig}")

@@ -1,4 +1,7 @@
-"""What consumers' workflows do with the actions, on the machine and in a container."""
+"""What consumers' workflows do with the actions, on the machine and in a container.
+
+Each run makes its own environment, as every job does; so there are few runs, each with several steps.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from tests.act.conftest import Act, uses
 from local.consumer import Consumer
 
 TRAP = "raise SystemExit('code of the workspace was run')\n"
+LINT = uses("lint-model", model="model/wine.joblib")
+RENDER = uses("deploy-aks", app="wine", manifests="k8s", image="registry.example/wine:1", dry_run="client")
 
 
 @pytest.fixture(params=["host", "container"])
@@ -20,11 +25,7 @@ def image(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("base_image")) if request.param == "container" else ""
 
 
-LINT = uses("lint-model", model="model/wine.joblib")
-RENDER = uses("deploy-aks", app="wine", manifests="k8s", image="registry.example/wine:1", dry_run="client")
-
-
-def test_lint_and_render_from_a_hostile_workspace(act: Act, consumer: Consumer, image: str) -> None:
+def test_from_a_hostile_workspace(act: Act, consumer: Consumer, image: str) -> None:
     """Folders and files that are called as the libraries that the actions use, and settings of other tools."""
     for name in ("yaml.py", "requests.py", "sitecustomize.py", "usercustomize.py", "ml_deploy.py"):
         (consumer.folder / name).write_text(TRAP)
@@ -35,49 +36,39 @@ def test_lint_and_render_from_a_hostile_workspace(act: Act, consumer: Consumer, 
     (consumer.folder / "uv.toml").write_text('required-version = "==0.0.1"\n')
     (consumer.folder / ".python-version").write_text("2.7\n")
     consumer.commit("Hostile")
-    ran = act([LINT, RENDER], image=image, env={"PYTHONPATH": ".", "PYTHONSTARTUP": "yaml.py"})
+    clean = {"id": "clean", "run": 'find . -newer stamp -not -path "./.git*" -not -name stamp | (! grep .)'}
+    stamp = {"run": "touch stamp && sleep 0.05"}
+    ran = act(
+        [stamp, LINT, RENDER, {**LINT, "id": "again"}, clean], image=image,
+        env={"PYTHONPATH": ".", "PYTHONSTARTUP": "yaml.py"},
+    )  # fmt: skip
     assert ran.job == "success", ran.log
     assert ran.output("lint-model", "verdict") == "allow"
     assert ran.output("lint-model", "model-digest").startswith("sha256:")
-    assert len(ran.progress.summaries) == 2
+    assert len(ran.progress.summaries) == 3
+    assert ran.log.count("making the Python environment") == 1  # by the first step, for all of them
 
 
-def test_outputs_are_set_on_failure_and_the_next_step_reads_them(act: Act, consumer: Consumer, image: str) -> None:
-    consumer.replace_model(pickle.dumps({"a": 1})[:-3], "Cut short")
-    reason = {"run": 'test "$REASON" = model', "env": {"REASON": "${{ steps.lint-model.outputs.reason }}"}}
-    ran = act([{**LINT, "continue-on-error": True}, {"id": "after", **reason}], image=image)
-    assert ran.state("lint-model") == "failure"
-    assert ran.state("after") == "success", ran.log
-    assert len(ran.progress.errors) == 1
-
-
-def test_a_malicious_model_is_refused_and_never_run(act: Act, consumer: Consumer) -> None:
+def test_outputs_are_set_on_failure_and_later_steps_read_them(act: Act, consumer: Consumer) -> None:
     consumer.spoil("malicious")
-    ran = act([LINT])
-    assert ran.job == "failure"
-    assert ran.output("lint-model", "verdict") == "deny"
-    assert "system" in ran.progress.errors[0]
+    (consumer.folder / "model" / "cut.pkl").write_bytes(pickle.dumps({"a": 1})[:-3])
+    consumer.commit("Cut short")
+    reasons = {f"R{n}": f"${{{{ steps.{step}.outputs.reason }}}}" for n, step in enumerate(("bad", "cut", "push"))}
+    steps = [
+        uses("lint-model", "bad", model="model/wine.joblib"),
+        uses("lint-model", "cut", model="model/cut.pkl"),
+        uses("push-acr", "push", password="s3cret-word", client_id="some-client"),
+    ]
+    after = {"id": "after", "run": 'test "$R0 $R1 $R2" = "model model input"', "env": reasons}
+    ran = act([*({**step, "continue-on-error": True} for step in steps), after])
+    assert ran.state("after") == "success", ran.log
+    assert [ran.state(step) for step in ("bad", "cut", "push")] == ["failure"] * 3
+    assert ran.output("bad", "verdict") == "deny"
+    denied, _, missing = ran.progress.errors
+    assert "system" in denied
     assert not Path("/tmp/ml-deploy-was-here").exists()
-
-
-def test_all_missing_inputs_are_named_at_once(act: Act) -> None:
-    ran = act([uses("push-acr", password="s3cret-word", client_id="x")])
-    assert ran.job == "failure"
-    assert ran.output("push-acr", "reason") == "input"
-    for name in ("image", "username", "tenant-id"):
-        assert f"`{name}`" in ran.progress.errors[0]
+    assert all(f"`{name}`" in missing for name in ("image", "username", "tenant-id"))  # all of them at once
     assert "s3cret-word" not in ran.log
-
-
-def test_the_environment_is_made_once_per_job(act: Act) -> None:
-    ran = act([LINT, RENDER, {**LINT, "id": "again"}])
-    assert ran.job == "success", ran.log
-    assert ran.log.count("making the Python environment") <= 2  # base and lint-model's; nothing for the others
-
-
-def test_nothing_is_left_in_the_workspace(act: Act, consumer: Consumer) -> None:
-    clean = {"id": "clean", "run": 'test -z "$(git status --porcelain --ignored)" || { git status --ignored; exit 1; }'}
-    assert act([LINT, RENDER, clean]).job == "success"
 
 
 def test_from_a_read_only_action_folder(export: Path, base_image: str, consumer: Consumer) -> None:

@@ -40,6 +40,7 @@ def pods(cluster: ApiServer) -> list[Object]:
     return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
 
+@pytest.mark.real_kubernetes  # budgets need their controller
 def test_one_pod_answers_outside_every_service_and_is_removed(cluster: ApiServer, busybox: str) -> None:
     deploy(cluster, service(), web(busybox, answer="v1"))
     budget: Object = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
@@ -84,7 +85,7 @@ def test_it_says_why_the_pod_does_not_start(
     cluster: ApiServer, busybox: str, fault: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(RolloutFailed, match=words):
-        ask(cluster, [service(), web(busybox, **fault)], "v2", seconds=6)
+        ask(cluster, [service(), web(busybox, **fault)], "v2", seconds=4)
     assert pods(cluster) == []
 
 
@@ -94,7 +95,7 @@ def test_a_server_that_never_listens_is_no_wrong_answer(cluster: ApiServer, busy
     del container["readinessProbe"]
     container["command"] = ["/bin/busybox", "sleep", "600"]
     with pytest.raises(EndpointDown):
-        ask(cluster, [service(), deaf], "v2", seconds=5)
+        ask(cluster, [service(), deaf], "v2", seconds=3)
 
 
 def test_it_is_removed_when_the_job_is_cancelled_and_leftovers_by_the_next_run(

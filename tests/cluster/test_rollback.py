@@ -120,8 +120,8 @@ def test_it_does_nothing_when_another_revision_is_current(
 
 def test_the_last_good_one_is_chosen_over_newer_bad_ones(cluster: ApiServer, busybox: str, roll_back: Rollback) -> None:
     good(cluster, deploy(cluster, web(busybox, answer="v1")))
-    deploy(cluster, web(busybox, crash=True), seconds=4)
-    deploy(cluster, web(busybox, pull="localhost:1/none:1"), seconds=4)
+    deploy(cluster, web(busybox, crash=True), seconds=2)
+    deploy(cluster, web(busybox, pull="localhost:1/none:1"), seconds=2)
     assert states(cluster) == {1: "good", 2: "failed", 3: "failed"}
     assert roll_back().revision == 1
     assert states(cluster) == {1: "good", 2: "failed", 3: "rolled-back"}
@@ -139,6 +139,7 @@ def test_a_named_revision_and_back_again(cluster: ApiServer, busybox: str, roll_
     assert "3, 2, 1" in caught.value.hint
 
 
+@pytest.mark.real_kubernetes
 def test_jobs_are_never_rerun_and_claims_never_deleted(cluster: ApiServer, busybox: str, roll_back: Rollback) -> None:
     container = {"name": "m", "image": busybox, "command": ["/bin/sh", "-c", "exit 0"]}
     job: Object = {
@@ -195,7 +196,7 @@ def test_what_was_there_at_the_first_meeting_comes_back(
         assert time.monotonic() < until
         time.sleep(0.1)
     address = live(cluster, "Service", "web")["spec"]["clusterIP"]
-    deploy(cluster, config("new", x="1"), service(), web(busybox, crash=True), seconds=4)
+    deploy(cluster, config("new", x="1"), service(), web(busybox, crash=True), seconds=2)
     result = roll_back()
     assert (result.revision, result.from_revision, body(cluster)) == (0, 1, "by hand")
     assert live(cluster, "ConfigMap", "new") is None
@@ -203,7 +204,7 @@ def test_what_was_there_at_the_first_meeting_comes_back(
 
 
 def test_a_failed_first_release_is_taken_out_of_traffic(cluster: ApiServer, busybox: str, roll_back: Rollback) -> None:
-    deploy(cluster, service(), web(busybox, crash=True), seconds=4)
+    deploy(cluster, service(), web(busybox, crash=True), seconds=2)
     with pytest.raises(NoRelease, match="taken out of traffic: Service web") as caught:
         roll_back()
     assert isinstance(caught.value.result, rollback.Result) and caught.value.result.status == "out-of-traffic"
@@ -247,7 +248,7 @@ def test_a_rollback_that_does_not_get_ready_says_why_and_can_be_run_again(
     deploy(cluster, web(busybox, answer="v2"))
     cluster.delete(Ref("v1", "ConfigMap", cluster.namespace, "needed"))
     with pytest.raises(RolloutFailed, match="needed"):
-        roll_back(timeout="8s")
+        roll_back(timeout="4s")
     assert states(cluster) == {1: "superseded", 2: "deployed"}
     cluster.create(config("needed", x="1"))
     assert roll_back().revision == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections import defaultdict
 
 import aiohttp
@@ -110,12 +111,13 @@ class Reach:
                 self.admission.event(wanted[listener], "Warning", "SyncLoadBalancerFailed", message)
 
     def _address(self, service: Object) -> str:
-        """A loopback address of its own for each LoadBalancer."""
+        """A loopback address of its own for each LoadBalancer; another stand-in on this machine has its own ones."""
         if service["spec"]["type"] != "LoadBalancer" or _ingress(service):
             return _ingress(service)
         taken = {_ingress(one) for one in self.store.list(SERVICE)}
         every = (f"127.0.{net}.{host}" for net in range(20, 250) for host in range(1, 250))
-        address = next(one for one in every if one not in taken)
+        ports = [port["port"] for port in service["spec"].get("ports") or []]
+        address = next(one for one in every if one not in taken and _is_free(one, ports))
         self.admission.status(SERVICE, service, {"loadBalancer": {"ingress": [{"ip": address, "ipMode": "VIP"}]}})
         return address
 
@@ -218,3 +220,15 @@ async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
             target.write_eof()
     except OSError:
         target.transport.abort()
+
+
+def _is_free(address: str, ports: list[int]) -> bool:
+    """Whether nobody listens there."""
+    try:
+        for port in ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+    except OSError:
+        return False
+    return True

@@ -88,7 +88,7 @@ class DockerEngine:
                 created.remove(force=True)
                 if isinstance(error, docker.errors.APIError):
                     raise EndpointDown(
-                        f"The container of {request.image} cannot be started: {error.explanation or error}",
+                        f"The container cannot be started: {error.explanation or error}.",
                         hint="Check CMD, ENTRYPOINT and USER of the image.",
                     ) from error
                 raise

@@ -109,6 +109,7 @@ class Result(CommandResult):
         "What the builder says of the image, as JSON (buildx's metadata file; empty object without buildx)."
     )
     made_from: str = ""
+    dockerfile: str = field(default="", repr=False)
     base: str = ""
     environment: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
@@ -134,7 +135,11 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     asked = golden.load(Path(inputs.cases)) if inputs.cases else []
     recipe = build_recipe.make(inputs, adapters)
     result = Result(
-        model_digest=recipe.model_digest, made_from=recipe.made_from, base=recipe.base, environment=recipe.environment
+        model_digest=recipe.model_digest,
+        made_from=recipe.made_from,
+        dockerfile=recipe.text,
+        base=recipe.base,
+        environment=recipe.environment,
     )
     try:
         result = _build(inputs, adapters, recipe, result)
@@ -216,7 +221,7 @@ def _check(inputs: Inputs, adapters: Adapters, recipe: Recipe, result: Result, a
     for warning in container_check.warnings(image):
         adapters.console.warning(warning, title="Image", file=recipe.file)
     adapters.console.line(f"Checking a container of {result.image} on port {port}")
-    what = Check(image=result.image_id, port=port, health_path=recipe.health_path, env=pairs(inputs.env),
+    what = Check(image=result.image_id, name=result.image, port=port, health_path=recipe.health_path, env=pairs(inputs.env),
                  read_only=inputs.read_only, seconds=inputs.ready_timeout, cases=asked)  # fmt: skip
     checked = container_check.check(adapters, what)
     _doubts(adapters, recipe, image, checked)
@@ -241,7 +246,7 @@ def _reported(adapters: Adapters, result: Result, error: MlDeployError | None) -
     checked = result.checked
     report: dict[str, Any] = {
         "image": result.image, "image-id": result.image_id, "size": result.size, "model-digest": result.model_digest,
-        "made-from": result.made_from.replace("`", ""), "base": result.base, "requirements": list(result.environment),
+        "made-from": result.made_from.replace("`", ""), "dockerfile": result.dockerfile, "base": result.base, "requirements": list(result.environment),
         "seconds": round(result.seconds, 3), "layers": [asdict(layer) for layer in result.layers],
         "metadata": json.loads(result.metadata or "{}"),
         "check": None if checked is None else {

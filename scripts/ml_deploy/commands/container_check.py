@@ -15,13 +15,16 @@ from ml_deploy.images.engine import Container, ImageInfo, RunRequest
 _POLL = 0.1  # seconds
 _STOP = 5.0  # seconds that a container without requests gets to end
 _LOG_LINES = 20
+_NOT_YET = (502, 503, 504)  # what a server says that is still loading; 404 and 501 come from one that is up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What to start and what to ask. Without `health_path` any answer below 500 counts as ready."""
+    """What to start (an image's ID, and its name for people) and what to ask. Without `health_path` any answer
+    counts as ready that does not say "later"."""
 
     image: str
+    name: str
     port: int
     health_path: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -122,7 +125,7 @@ def _not_ready(what: Check, ask: Ask) -> str:
         answer = ask(Request("GET", path))
     except EndpointDown:
         return f"port {what.port} does not answer yet"
-    if answer.status < (400 if what.health_path else 500):
+    if answer.status < 400 or (not what.health_path and answer.status not in _NOT_YET):
         return ""
     return f"GET {path} answers {answer.status}"
 
@@ -141,7 +144,7 @@ def _down(what: Check, container: Container, happened: str, hint: str) -> Endpoi
     if "Read-only file system" in logs:
         hint = "The root file system is read-only, as in a strict cluster: write to /tmp, or set `read-only: false`."
     return EndpointDown(
-        f"The container of {what.image} {happened}." + (f" Its last line: {last[:300]}" if last else " It logged nothing."),
+        f"The container of {what.name} {happened}." + (f" Its last line: {last[:300]}" if last else " It logged nothing."),
         title="Image does not serve",
         hint=hint or "Its log below says why; `docker run` the image to try it by hand.",
         details=f"<details open><summary>The container's last lines</summary>\n\n```text\n{_fenced(logs)}\n```\n\n</details>" if logs else "",

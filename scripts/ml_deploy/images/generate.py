@@ -45,7 +45,7 @@ EXPOSE {port}
 CMD ["python3", "-m", "serving"]
 COPY model/ /model/
 """
-_PIP = "python3 -m pip install --no-cache-dir --disable-pip-version-check --root-user-action ignore"
+_PIP = "python3 -m pip install --no-cache-dir --disable-pip-version-check --root-user-action ignore --progress-bar off"
 _WHEELS = "numpy,scipy,scikit-learn,onnxruntime"
 
 

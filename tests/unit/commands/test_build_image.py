@@ -296,8 +296,8 @@ def test_a_read_only_root_is_named(bench: Bench) -> None:
 
 
 def test_never_ready(bench: Bench) -> None:
-    bench.endpoint.answers["/"] = [Answer(500, {}, b"")]
-    with pytest.raises(EndpointDown, match="was not ready after 5 s: GET / answers 500"):
+    bench.endpoint.answers["/"] = [Answer(503, {}, b"")]
+    with pytest.raises(EndpointDown, match="was not ready after 5 s: GET / answers 503"):
         bench.run(ready_timeout="5s")
     assert bench.container.removed == 1
 

@@ -11,7 +11,20 @@ from typing import Protocol
 
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
-from ml_deploy.models.formats import compressed, npy, npz, onnx, pickles, refused, safetensors, tars, torch, zips
+from ml_deploy.models.formats import (
+    compressed,
+    hdf5,
+    keras,
+    npy,
+    npz,
+    onnx,
+    pickles,
+    refused,
+    safetensors,
+    tars,
+    torch,
+    zips,
+)
 from ml_deploy.models.formats.zips import ZipFormat
 from ml_deploy.models.source import Member
 
@@ -28,6 +41,6 @@ class Format(Protocol):
         """Write findings to the context's log and return what the file says of itself."""
 
 
-FORMATS: tuple[Format, ...] = (refused, safetensors, npy, zips, tars, compressed, torch, pickles, onnx)
+FORMATS: tuple[Format, ...] = (refused, safetensors, npy, zips, tars, hdf5, compressed, torch, pickles, onnx)
 #: Formats that are zips, told from each other by the names of their members.
-ZIP_FORMATS: tuple[ZipFormat, ...] = (npz, torch)
+ZIP_FORMATS: tuple[ZipFormat, ...] = (npz, keras, torch)

@@ -14,7 +14,6 @@ _SAVE_AGAIN = "Save the model as ONNX, safetensors, or a pickle or joblib file."
 #: Beginnings of files that people give by mistake or that are read by a later version: name, what it is, what to do.
 _KNOWN: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "7z", "a 7z archive"),
-    (b"\x89HDF\r\n\x1a\n", "hdf5", "an HDF5 file (Keras .h5 files are such)"),
     (b"Rar!", "rar", "a RAR archive"),
     (b"GGUF", "gguf", "a GGUF file"),
     (b"\x7fELF", "elf", "a program or library (ELF)"),

@@ -1,0 +1,83 @@
+"""HDF5, as Keras uses it: .h5 models and the weights inside of .keras files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ml_deploy.models import keras_config
+from ml_deploy.models.anatomy import Anatomy, Tensor
+from ml_deploy.models.context import Context
+from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.source import Member
+
+NAME = "hdf5"
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+_MOST_OBJECTS = 100_000
+
+
+def sniff(head: bytes) -> bool:
+    """HDF5's magic bytes."""
+    return head.startswith(_MAGIC)
+
+
+def inspect(member: Member, context: Context) -> Anatomy:
+    """Every link must stay inside of the file; a model's configuration is looked through."""
+    import h5py
+
+    if member.size is None:
+        raise Unreadable("it is an HDF5 file inside of a compressed one; unpack that first", rule="budget")
+    try:
+        with member.open() as source, h5py.File(source.file, "r") as file:
+            tensors = _walk(file, h5py)
+            config = file.attrs.get("model_config")
+            version = _text(file.attrs.get("keras_version", ""))
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise Unreadable(f"it is no HDF5 file that can be read ({error})") from error
+    if config is not None:
+        keras_config.judge(_json(_text(config)), context)
+    largest = sorted(tensors, key=lambda tensor: tensor.items, reverse=True)
+    return Anatomy(
+        format="keras-h5" if config is not None else NAME, framework="keras" if config is not None or version else "",
+        versions={"keras": version} if version else {}, parameters=sum(tensor.items for tensor in tensors) or None,
+        tensors=tuple(largest[:20]),
+    )  # fmt: skip
+
+
+def _walk(file: Any, h5py: Any) -> list[Tensor]:
+    tensors: list[Tensor] = []
+    waiting, seen = [("", file)], set()
+    while waiting:
+        path, group = waiting.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise Unreadable(f"{path}/{name} is a link that may lead out of the file", rule="hdf5-link")
+            thing = group[name]
+            if thing.id in seen:
+                continue
+            seen.add(thing.id)
+            if len(seen) > _MOST_OBJECTS:
+                raise Unreadable(f"it has more than {_MOST_OBJECTS:,} objects", rule="budget")
+            if isinstance(thing, h5py.Group):
+                waiting.append((f"{path}/{name}", thing))
+            elif isinstance(thing, h5py.Dataset):
+                tensors.append(_dataset(f"{path}/{name}", thing))
+    return tensors
+
+
+def _dataset(path: str, dataset: Any) -> Tensor:
+    if dataset.external or dataset.is_virtual:
+        raise Unreadable(f"{path} has its data in another file", rule="hdf5-link")
+    return Tensor(name=path, dtype=str(dataset.dtype), shape=tuple(int(n) for n in dataset.shape or ()))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("its model_config is no valid JSON") from error

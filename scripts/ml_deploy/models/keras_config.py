@@ -1,0 +1,100 @@
+"""A Keras model's configuration: which classes and functions it asks for, and which of them run code or read files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_deploy.models.context import Context
+from ml_deploy.models.findings import Unreadable, Verdict
+from ml_deploy.models.globals_ import never_allowed
+
+#: Where the parts of models live; everything else in keras (`utils`, `saving`, ...) is no part of one.
+_PARTS = {"layers", "models", "optimizers", "losses", "metrics", "initializers", "regularizers", "constraints", "activations",
+          "dtype_policies", "engine", "backend", "ops", "mixed_precision", "quantizers", "random"}  # fmt: skip
+_TOP = {"Sequential", "Model", "Functional", "DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "KerasTensor", "Variable",
+        "Initializer", "Regularizer", "Layer", "InputSpec"}  # fmt: skip
+_DENIED = {
+    "Lambda": "runs Python code that comes with the file",
+    "__lambda__": "is Python code that comes with the file",
+    "TorchModuleWrapper": "loads a pickle of torch's (CVE-2025-9906)",
+    "TFSMLayer": "loads a SavedModel from wherever the file says",
+}
+_REVIEWED = {"JaxLayer": "runs a function of jax's", "FlaxLayer": "runs a function of flax's"}
+#: Keras' own ways to write plain values.
+_VALUES = {"__tuple__", "__numpy__", "__tensor__", "__bytes__", "__ellipsis__", "__complex__", "__typespec__", "__keras_tensor__",
+           "__dict__", "function", "slice"}  # fmt: skip
+_ADVICE = "Save the model without it, with layers of Keras only, or as ONNX."
+_MOST = 1_000_000
+
+
+def judge(config: Any, context: Context) -> None:
+    """Add findings for what the configuration asks for."""
+    seen: set[tuple[str, str]] = set()
+    for part in _parts(config):
+        name, module = str(part.get("class_name") or ""), str(part.get("module") or "")
+        _files(name, part.get("config"), context)
+        if (name, module) in seen:
+            continue
+        seen.add((name, module))
+        _judge(name, module, part, context)
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    waiting, count = [config], 0
+    while waiting:
+        thing = waiting.pop()
+        count += 1
+        if count > _MOST:
+            raise Unreadable("its configuration has more than a million parts", rule="budget")
+        if isinstance(thing, dict):
+            if "class_name" in thing:
+                yield thing
+            waiting.extend(thing.values())
+        elif isinstance(thing, list):
+            waiting.extend(thing)
+
+
+def _judge(name: str, module: str, part: dict[str, Any], context: Context) -> None:
+    shown = f"{module}:{name}" if module else name
+    if name in _DENIED:
+        context.log.deny("keras-layer", shown, f"The model has {shown}, which {_DENIED[name]}.", _ADVICE)
+        return
+    root, _, rest = module.partition(".")
+    parts = rest.removeprefix("src.").split(".")
+    own = not module or (root == "keras" and parts[0] in _PARTS) or (module == "builtins" and name in _VALUES)
+    own = (
+        own
+        or (module == "keras" and name in _TOP)
+        or module.startswith(("tensorflow.python.keras.layers", "tf_keras.src.layers", "keras.src.models"))
+    )
+    if module == "builtins" and name == "function":
+        _function(part, context)
+    if not own and root == "keras":
+        context.log.deny("keras-module", shown, f"The model asks for {shown}, which is no part of models.", _ADVICE)
+    elif not own and (reason := never_allowed(module, name)):
+        context.log.deny("keras-module", shown, f"The model asks for {shown}, which {reason}.", _ADVICE)
+    elif not own or name in _REVIEWED or _registered(part):
+        what = _REVIEWED.get(name, "is code of somebody's own")
+        context.log.add(Verdict.REVIEW, "keras-module", shown, f"The model asks for {shown}, which {what}.", _ADVICE)
+
+
+def _function(part: dict[str, Any], context: Context) -> None:
+    if part.get("config") and _registered(part) and part.get("registered_name") != part.get("config"):
+        name = str(part.get("registered_name"))
+        context.log.add(Verdict.REVIEW, "keras-module", name, f"The model asks for the function {name}.", _ADVICE)
+
+
+def _registered(part: dict[str, Any]) -> bool:
+    """Custom objects are registered as `package>Name`."""
+    return ">" in str(part.get("registered_name") or "") or ">" in str(part.get("class_name") or "")
+
+
+def _files(name: str, config: Any, context: Context) -> None:
+    """Lookup layers read their vocabulary from a path or an address when it is a string (CVE-2025-12058)."""
+    vocabulary = config.get("vocabulary") if isinstance(config, dict) else None
+    if isinstance(vocabulary, str) and vocabulary:
+        context.log.deny(
+            "keras-file", name, f"The layer {name} reads {vocabulary!r} when the model is loaded.",
+            "Save the model with the vocabulary inside of it.",
+        )  # fmt: skip
