@@ -132,10 +132,8 @@ class Admission:
         for field, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
             wanted = (options.get("preconditions") or {}).get(field) or metadata[field]
             if wanted != metadata[field]:
-                why = f"the {label} in the precondition ({wanted}) does not match the {label} in record ({metadata[field]}). "
-                raise errors.conflict(
-                    kind, metadata["name"], why + "The object might have been deleted and then recreated"
-                )
+                why = f"the {label} in the precondition ({wanted}) does not match the {label} in record ({metadata[field]}). The object might have been deleted and then recreated"
+                raise errors.conflict(kind, metadata["name"], why)
         if options.get("dryRun"):
             return True
         grace = _grace(kind, obj, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,13 @@ from .reach import Reach
 from .store import Change
 from .tables import shown
 
+Queue = asyncio.Queue[Change]
+
 BOOKMARK_SECONDS = 60.0
 PATCHERS = {
-    "application/merge-patch+json": patches.merge_patch,
-    "application/json-patch+json": patches.json_patch,
-    "application/strategic-merge-patch+json": patches.strategic,
+    "merge-patch": patches.merge_patch,
+    "json-patch": patches.json_patch,
+    "strategic-merge-patch": patches.strategic,
 }
 
 
@@ -90,11 +93,12 @@ class Api:
             return await self.reach.proxy(request, target.kind, target.namespace, target.name, target.rest)
         if target.sub == "log":
             return await self._log(request, target)
-        verbs = {"GET": self._get, "POST": self._post, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}
-        if request.method not in verbs or (request.method == "POST" and target.name):
-            raise errors.ApiError(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
+        whole = {"GET": self._get, "POST": self._post}
+        one = {"GET": self._get, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}
+        verbs = one if target.name else whole
+        if request.method not in verbs:
+            message = "the server does not allow this method on the requested resource"
+            raise errors.ApiError(405, "MethodNotAllowed", message)
         return await verbs[request.method](request, target)
 
     def _live(self, target: Target) -> Object:
@@ -110,24 +114,20 @@ class Api:
     # reading
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        accept, query = request.headers.get("Accept", ""), request.query
-        if query.get("watch") in ("true", "1"):
+        accept = request.headers.get("Accept", "")
+        if request.query.get("watch") in ("true", "1"):
             return await self._watch(request, target)
         if target.name:
             obj = self._live(target)
             metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             return _json(shown(accept, target.kind, [obj], metadata, one=True))
-        wanted = query.get("resourceVersion") or "0"
-        if wanted.isdigit() and int(wanted) > self.store.version:
-            message = f"Timeout: Too large resource version: {wanted}, current: {self.store.version}"
-            raise errors.ApiError(504, "Timeout", message, {"retryAfterSeconds": 1})
         metadata = {"resourceVersion": str(self.store.version)}
         return _json(shown(accept, target.kind, self._items(request, target), metadata))
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        queue: asyncio.Queue[Change] = asyncio.Queue()
+        queue = Queue()
         listener = queue.put_nowait
         self.store.listeners.append(listener)
         try:
@@ -142,9 +142,7 @@ class Api:
             self.store.listeners.remove(listener)
         return response
 
-    async def _events(
-        self, request: web.Request, target: Target, queue: asyncio.Queue[Change]
-    ) -> AsyncIterator[tuple[str, Object]]:
+    async def _events(self, request: web.Request, target: Target, queue: Queue) -> AsyncIterator[tuple[str, Object]]:
         query, test = request.query, _test(request, target)
         since, listing = int(query.get("resourceVersion") or 0), query.get("sendInitialEvents") == "true"
         changes = [change for change in self.store.changes if change.version > since]
@@ -195,11 +193,12 @@ class Api:
         patch, style = await _body(request), request.content_type
         if style == "application/apply-patch+yaml":
             return self._apply(request, target, patch)
-        if style not in PATCHERS:
+        patcher = PATCHERS.get(style.removeprefix("application/").removesuffix("+json"))
+        if patcher is None:
             message = f"the body of the request was in an unknown format: {style}"
             raise errors.ApiError(415, "UnsupportedMediaType", message)
         old = self._live(target)
-        return self._replace(request, target, old, PATCHERS[style](old, patch))
+        return self._replace(request, target, old, patcher(old, patch))
 
     def _replace(self, request: web.Request, target: Target, old: Object, body: Object) -> web.Response:
         warnings = _checked(request, target, body)
@@ -220,13 +219,10 @@ class Api:
         options: Object = {**await _body(request), **({"dryRun": ["All"]} if _dry(request) else {})}
         for key in request.query.keys() & {"propagationPolicy", "gracePeriodSeconds"}:
             options[key] = int(request.query[key]) if key == "gracePeriodSeconds" else request.query[key]
-        items = [self._live(target)] if target.name else self._items(request, target)
-        gone = [self.admission.delete(target.kind, obj, options) for obj in items]
-        if not target.name:
-            return _json(shown("", target.kind, items, {"resourceVersion": str(self.store.version)}))
-        if target.kind is POD or not gone[0]:
-            return _json(self.store.get(target.kind, target.namespace, target.name) or items[0])
-        details = {**errors.about(target.kind, target.name), "uid": items[0]["metadata"]["uid"]}
+        obj = self._live(target)
+        if not self.admission.delete(target.kind, obj, options) or target.kind is POD:
+            return _json(self.store.get(target.kind, target.namespace, target.name) or obj)
+        details = {**errors.about(target.kind, target.name), "uid": obj["metadata"]["uid"]}
         return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 
 
@@ -241,11 +237,10 @@ def _seen(change: Change, target: Target, test: Test) -> tuple[str, Object] | No
     return ("DELETED", change.object) if before else None
 
 
-async def _until(queue: asyncio.Queue[Change], seconds: float) -> AsyncIterator[Change | None]:
+async def _until(queue: Queue, seconds: float) -> AsyncIterator[Change | None]:
     """Changes until the time is over, with a None each minute and at the end."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while (left := end - loop.time()) > 0:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
         try:
             yield await asyncio.wait_for(queue.get(), min(left, BOOKMARK_SECONDS))
         except asyncio.TimeoutError:
@@ -267,13 +262,11 @@ def _checked(request: web.Request, target: Target, body: Object, applied: bool =
     kind, metadata = target.kind, body.setdefault("metadata", {})
     named, version = body.get("kind", kind.name), body.get("apiVersion", kind.api_version)
     if (version, named) != (kind.api_version, kind.name):
-        raise errors.bad_request(
-            f'{named} in version "{version}" cannot be handled as a {kind.name}: unknown conversion'
-        )
+        why = f'{named} in version "{version}" cannot be handled as a {kind.name}: unknown conversion'
+        raise errors.bad_request(why)
     if kind.namespaced and metadata.setdefault("namespace", target.namespace) != target.namespace:
-        raise errors.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+        why = "the namespace of the provided object does not match the namespace sent on the request"
+        raise errors.bad_request(why)
     if target.name and metadata.setdefault("name", target.name) != target.name:
         why = f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
         raise errors.bad_request(why)

@@ -182,11 +182,10 @@ def _until_available(pod: Object, wait: int) -> float | None:
     return max(wait - age(ready[0]["lastTransitionTime"]), 0) if ready else None
 
 
-def _worth(pod: Object) -> tuple[bool, bool, int, float]:
-    """The order in which pods are given up: not running, not ready, cheap, young."""
-    cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", 0)
+def _worth(pod: Object) -> tuple[bool, bool, float]:
+    """The order in which pods are given up: not running, not ready, young."""
     ready = _until_available(pod, 0) is not None
-    return pod["status"].get("phase") == "Running", ready, int(cost), age(pod["metadata"]["creationTimestamp"])
+    return pod["status"].get("phase") == "Running", ready, age(pod["metadata"]["creationTimestamp"])
 
 
 def _revision(one: Object) -> int:

@@ -59,9 +59,8 @@ class Engine:
         """The image as the engine has it, or None."""
         name, _, digest = reference.partition("@")
         try:
-            found: dict[str, Any] = await self.call(
-                "inspect_image", f"{parse_repository_tag(name)[0]}@{digest}" if digest else name
-            )
+            name = f"{parse_repository_tag(name)[0]}@{digest}" if digest else name
+            found: dict[str, Any] = await self.call("inspect_image", name)
         except EngineError as error:
             if error.code == 404:
                 return None
@@ -132,9 +131,8 @@ class Engine:
 def _pause_layer() -> bytes:
     machine, code = _CODE[platform.machine()]
     start, size = 0x400000, 120 + len(code)
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, start + 120, 64, 0, 0, 64, 56, 1, 64, 0, 0
-    )
+    words = (2, machine, 1, start + 120, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", *words)
     binary = header + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as archive:

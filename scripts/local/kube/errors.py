@@ -39,9 +39,8 @@ def already_exists(kind: Kind, name: str) -> ApiError:
 
 
 def conflict(kind: Kind, name: str, why: str) -> ApiError:
-    return ApiError(
-        409, "Conflict", f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}', about(kind, name)
-    )
+    message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
+    return ApiError(409, "Conflict", message, about(kind, name))
 
 
 def bad_request(message: str) -> ApiError:

@@ -8,7 +8,7 @@ from typing import Any
 Object = dict[str, Any]
 
 VERSION = "v1.36.0+ml-deploy-stand-in"
-VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 SUB_VERBS = {"log": ["get"], "proxy": ["create", "get"]}
 
 

@@ -75,11 +75,10 @@ class Node:
             why = ((found.state if found else {}).get("waiting") or {}).get("reason", "ContainerCreating")
             why = "trying and failing to pull image" if "ImagePull" in why else why
             raise bad_request(f'container "{container}" in pod "{name}" is waiting to start: {why}')
-        lines, times = query.get("tailLines", "all"), query.get("timestamps") == "true"
+        tail = int(query["tailLines"]) if "tailLines" in query else "all"
+        times = query.get("timestamps") == "true"
         try:
-            return await self.engine.logs(
-                id_, tail=int(lines) if lines != "all" else lines, follow=following, timestamps=times
-            )
+            return await self.engine.logs(id_, tail=tail, follow=following, timestamps=times)
         except EngineError as error:
             raise ApiError(500, "InternalError", f"the engine has no log: {error}") from error
 

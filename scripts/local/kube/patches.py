@@ -16,9 +16,8 @@ def json_patch(value: Any, operations: Any) -> Any:
         for one in operations:
             _operation(document, one["op"], one["path"], one.get("value"))
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise ApiError(
-            422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
-        ) from None
+        why = f"the server rejected our request due to an error in our request: {error}"
+        raise ApiError(422, "Invalid", why) from None
     return document
 
 
@@ -48,7 +47,7 @@ def merge_patch(value: Any, patch: Any) -> Any:
 
 
 def strategic(value: Any, patch: Any, name: str = "", keyed: bool = True) -> Any:
-    """Strategic merge: lists with merge keys are maps; `$patch`, `$retainKeys` and `$deleteFromPrimitiveList` count."""
+    """Strategic merge: lists with merge keys are maps; `$patch` and `$retainKeys` count."""
     if isinstance(patch, list) and keyed:
         return _list(value if isinstance(value, list) else [], patch, name)
     if not isinstance(patch, dict):
@@ -56,10 +55,7 @@ def strategic(value: Any, patch: Any, name: str = "", keyed: bool = True) -> Any
     old = value if isinstance(value, dict) and patch.get("$patch") != "replace" else {}
     result = {key: sub for key, sub in old.items() if key in patch.get("$retainKeys", old)}
     for key, sub in patch.items():
-        directive, _, target = key.partition("/")
-        if directive == "$deleteFromPrimitiveList":
-            result[target] = [item for item in result.get(target, []) if item not in sub]
-        elif sub is None or (isinstance(sub, dict) and sub.get("$patch") == "delete"):
+        if sub is None or (isinstance(sub, dict) and sub.get("$patch") == "delete"):
             result.pop(key, None)
         elif not key.startswith("$"):
             result[key] = strategic(result.get(key), sub, key, keyed)

@@ -13,9 +13,6 @@ from .matching import field
 
 Lookup = Callable[[Kind, str], "Object | None"]
 
-UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-NODE_LABELS = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": "stand-in"}
-
 
 class ConfigError(Exception):
     """A container cannot be made from its spec; `reason` is the kubelet's word."""
@@ -27,8 +24,9 @@ class ConfigError(Exception):
 
 def quantity(value: str | int | float) -> float:
     """`250m`, `1Gi`, `2` as a number."""
-    found = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(value))
-    return float(found[1]) * UNITS.get(found[2], 1) if found else 0.0
+    from kubernetes.utils import parse_quantity
+
+    return float(parse_quantity(value))
 
 
 def unschedulable(spec: Object) -> str:
@@ -38,12 +36,9 @@ def unschedulable(spec: Object) -> str:
     for container in spec["containers"]:
         for name, value in (container["resources"].get("requests") or {}).items():
             wanted[name] = wanted.get(name, 0) + quantity(value)
-    why = [
-        f"1 Insufficient {name}"
-        for name, value in wanted.items()
-        if value > have.get(name, 0) and "ephemeral" not in name
-    ]
-    if any(NODE_LABELS.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+    wanted.pop("ephemeral-storage", None)
+    why = [f"1 Insufficient {name}" for name, value in wanted.items() if value > have.get(name, 0)]
+    if set(spec.get("nodeSelector") or {}) - {"kubernetes.io/os"}:
         why.append("1 node(s) didn't match Pod's node affinity/selector")
     return f"0/1 nodes are available: {', '.join(why)}." if why else ""
 
@@ -104,9 +99,8 @@ def write_volumes(pod: Object, folder: Path, lookup: Lookup) -> dict[str, Path]:
         try:
             _fill(volume, place, lookup)
         except ConfigError as error:
-            raise ConfigError(
-                f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}', "FailedMount"
-            ) from None
+            message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+            raise ConfigError(message, "FailedMount") from None
     return made
 
 

@@ -53,10 +53,8 @@ class Asked:
     async def _http(self, get: Object) -> str | None:
         where = f"{get.get('host') or self.ip}:{port_of(get['port'], self.spec)}"
         address = f"{get['scheme'].lower()}://{where}/{get['path'].lstrip('/')}"
-        headers = {
-            "User-Agent": "kube-probe/1.36",
-            **{one["name"]: one["value"] for one in get.get("httpHeaders") or []},
-        }
+        headers = {"User-Agent": "kube-probe/1.36"}
+        headers |= {one["name"]: one["value"] for one in get.get("httpHeaders") or []}
         try:
             async with self.http.get(address, headers=headers, allow_redirects=False) as answer:
                 return None if 200 <= answer.status < 400 else f"HTTP probe failed with statuscode: {answer.status}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 from collections import defaultdict
@@ -141,9 +142,7 @@ class Reach:
 
     # HTTP
 
-    async def proxy(
-        self, request: web.Request, kind: Kind, namespace: str, target: str, rest: str
-    ) -> web.StreamResponse:
+    async def proxy(self, request: web.Request, kind: Kind, namespace: str, target: str, rest: str) -> web.Response:
         """`pods/NAME:PORT/proxy/...` and `services/NAME:PORT/proxy/...`; a scheme may come first."""
         scheme, name, port = (["", *target.split(":")] if ":" in target else ["", target, ""])[-3:]
         obj = self.store.get(kind, namespace, name)
@@ -154,9 +153,8 @@ class Reach:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_HEADERS}
         body = await request.read() or None
         try:
-            async with self._http.request(
-                request.method, url, headers=headers, data=body, allow_redirects=False
-            ) as answer:
+            options: Object = {"headers": headers, "data": body, "allow_redirects": False}
+            async with self._http.request(request.method, url, **options) as answer:
                 kept = {key: value for key, value in answer.headers.items() if key.lower() not in HOP_HEADERS}
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
         except (OSError, aiohttp.ClientError) as error:
@@ -165,9 +163,8 @@ class Reach:
     def _pod_backend(self, pod: Object, port: str) -> tuple[str, int]:
         if not pod["status"].get("podIP"):
             raise unavailable("address not allowed")
-        ports = [
-            one["containerPort"] for container in pod["spec"]["containers"] for one in container.get("ports") or []
-        ]
+        containers = pod["spec"]["containers"]
+        ports = [one["containerPort"] for container in containers for one in container.get("ports") or []]
         return pod["status"]["podIP"], int(port or [*ports, 80][0])
 
     def _service_backend(self, service: Object, port: str) -> tuple[str, int]:
@@ -203,12 +200,8 @@ def _endpoint(pod: Object, service: Object) -> Object:
     serving = bool(ready or service["spec"].get("publishNotReadyAddresses"))
     target = {"kind": "Pod", **{key: metadata[key] for key in ("name", "namespace", "uid")}}
     conditions = {"ready": serving and not going, "serving": serving, "terminating": going}
-    return {
-        "addresses": [pod["status"]["podIP"]],
-        "nodeName": "stand-in",
-        "conditions": conditions,
-        "targetRef": target,
-    }
+    where = {"addresses": [pod["status"]["podIP"]], "nodeName": "stand-in"}
+    return {**where, "conditions": conditions, "targetRef": target}
 
 
 async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -224,11 +217,8 @@ async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 def _is_free(address: str, ports: list[int]) -> bool:
     """Whether nobody listens there."""
-    try:
+    with contextlib.suppress(OSError):
         for port in ports:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((address, port))
-    except OSError:
-        return False
-    return True
+            socket.create_server((address, port)).close()
+        return True
+    return False

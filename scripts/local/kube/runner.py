@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,28 +103,25 @@ class Runner:
     def _labels(self, container: str) -> dict[str, str]:
         key, _, value = self.node.label.partition("=")
         names = zip(("namespace", "name"), place(self.pod), strict=True)
-        return {
-            key: value,
-            "io.kubernetes.container.name": container,
-            **{f"io.kubernetes.pod.{k}": v for k, v in names},
-        }
+        labels = {f"io.kubernetes.pod.{part}": text for part, text in names}
+        return {**labels, key: value, "io.kubernetes.container.name": container}
 
     def _name(self, container: str, attempt: int) -> str:
         return "_".join(["k8s", container, *reversed(place(self.pod)), self.pod["metadata"]["uid"], str(attempt)])
 
     async def _live(self, one: Container) -> None:
         """Start a container again and again as the restart policy says."""
-        delay, clock = 0, asyncio.get_running_loop().time
+        delay = 0
         while True:
             await self._image(one)
-            begin = clock()
+            begin = time.monotonic()
             one.state = {"terminated": await self._attempt(one, await self._config(one))}
             one.ready = one.started = False
             self.publish()
             if self._policy == "Never" or (self._policy == "OnFailure" and not one.state["terminated"]["exitCode"]):
                 return
             one.last = one.state
-            delay = 0 if clock() - begin > CALM_SECONDS else delay
+            delay = 0 if time.monotonic() - begin > CALM_SECONDS else delay
             if delay:
                 await self._back_off(one, delay)
             delay = min(max(delay * 2, BACKOFF), BACKOFF_LIMIT)
@@ -154,10 +152,7 @@ class Runner:
                 if found:
                     one.image = found
                     return
-                reason, message = (
-                    "ErrImageNeverPull",
-                    f'Container image "{image}" is not present with pull policy of Never',
-                )
+                reason, message = "ErrImageNeverPull", f'"{image}" is not present with pull policy of Never'
             except EngineError as error:
                 reason = "InvalidImageName" if error.code == 400 else "ErrImagePull"
                 message = f'Failed to pull image "{image}": {error}'
@@ -204,13 +199,8 @@ class Runner:
             one.id = await self.engine.run(self._name(one.name, one.restarts), config)
         except EngineError as error:
             self.event("Warning", "Failed", f"Error: {error}", one)
-            return {
-                "exitCode": 128,
-                "reason": "StartError",
-                "message": str(error),
-                "startedAt": begin,
-                "finishedAt": stamp(),
-            }
+            why = {"exitCode": 128, "reason": "StartError", "message": str(error)}
+            return {**why, "startedAt": begin, "finishedAt": stamp()}
         self.event("Normal", "Started", f"Container started: {one.name}", one)
         one.state = {"running": {"startedAt": begin}}
         self._probe(one, "startupProbe") if "startupProbe" in one.spec else self._after_startup(one)
@@ -246,9 +236,8 @@ class Runner:
             why = await self._asked(one).ask(probe, probe["timeoutSeconds"])
             good, bad = (0, bad + 1) if why else (good + 1, 0)
             if why:
-                self.event(
-                    "Warning", "Unhealthy", f"{which.removesuffix('Probe').capitalize()} probe failed: {why}", one
-                )
+                word = which.removesuffix("Probe").capitalize()
+                self.event("Warning", "Unhealthy", f"{word} probe failed: {why}", one)
             passed, failed = good >= probe["successThreshold"], bad >= probe["failureThreshold"]
             if which == "readinessProbe" and (passed or failed) and one.ready != passed:
                 one.ready = passed
@@ -270,12 +259,11 @@ class Runner:
 
     async def _stop(self, one: Container, grace: float) -> None:
         """preStop, then the stop signal, then no more patience."""
-        clock = asyncio.get_running_loop().time
-        begin = clock()
+        begin = time.monotonic()
         hook = (one.spec.get("lifecycle") or {}).get("preStop") or {}
         if why := await self._asked(one).ask(hook, max(grace, 1)):
             self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {why}", one)
-        left = grace - (clock() - begin)
+        left = grace - (time.monotonic() - begin)
         try:
             await self.engine.call("stop", one.id, timeout=int(max(left, 2 if grace else 0)))
         except EngineError:

@@ -49,8 +49,7 @@ class Store:
 
     def everything(self) -> Iterator[tuple[Kind, Object]]:
         """Every object of every kind."""
-        for kind, objects in list(self._objects.items()):
-            yield from [(kind, obj) for obj in objects.values()]
+        yield from [(kind, obj) for kind, objects in self._objects.items() for obj in objects.values()]
 
     def put(self, kind: Kind, obj: Object) -> Object:
         """Keep an object under a new resource version and tell the listeners."""

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .admission import age
-from .kinds import DEPLOYMENT, EVENT, NAMESPACE, POD, SERVICE, Kind, Object
+from .kinds import DEPLOYMENT, EVENT, POD, SERVICE, Kind, Object
 
 COLUMNS: dict[Kind, list[str]] = {
     POD: ["Name", "Ready", "Status", "Restarts", "Age"], DEPLOYMENT: ["Name", "Ready", "Up-to-date", "Available", "Age"],
-    NAMESPACE: ["Name", "Status", "Age"],
     SERVICE: ["Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age"],
     EVENT: ["Last Seen", "Type", "Reason", "Object", "Message"],
 }  # fmt: skip
@@ -69,5 +68,4 @@ def _deployment(status: Object, obj: Object) -> list[Any]:
     return [f"{ready}/{obj['spec']['replicas']}", updated, available]
 
 
-_CELLS = {POD: _pod, SERVICE: _service, EVENT: _event, DEPLOYMENT: _deployment,
-          NAMESPACE: lambda status, obj: [status.get("phase")]}  # fmt: skip
+_CELLS = {POD: _pod, SERVICE: _service, EVENT: _event, DEPLOYMENT: _deployment}

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from .errors import ApiError, bad_request
-from .kinds import AUTOSCALER, DEPLOYMENT, NAMESPACE, POD, REPLICA_SET, SERVICE, Kind, Object
+from .kinds import DEPLOYMENT, NAMESPACE, POD, REPLICA_SET, SERVICE, Kind, Object
 from .matching import selector_matches
 
 Causes = list[tuple[str, str]]
@@ -40,10 +40,6 @@ def problems(kind: Kind, obj: Object, old: Object | None) -> Causes:
         found += _pod_spec(spec, "spec")
     if kind is SERVICE:
         found += _service(spec)
-    if kind is AUTOSCALER:
-        found += [
-            (f"spec.{name}", "Required value") for name in ("maxReplicas", "scaleTargetRef") if not spec.get(name)
-        ]
     return found + (_immutable(kind, obj, old) if old else [])
 
 
@@ -61,8 +57,6 @@ def _workload(spec: Object) -> Causes:
     if not spec.get("selector") or not selector_matches(spec["selector"], labels):
         message = f"Invalid value: {_json(labels)}: `selector` does not match template `labels`"
         found.append(("spec.template.metadata.labels", message))
-    if spec["replicas"] < 0:
-        found.append(("spec.replicas", f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"))
     if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
         message = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
         found.append(("spec.strategy.rollingUpdate", message))
@@ -76,9 +70,8 @@ def _pod_spec(spec: Object, path: str) -> Causes:
     for index, container in enumerate(containers):
         here = f"{path}.containers[{index}]"
         found += [(f"{here}.{field}", "Required value") for field in ("name", "image") if not container.get(field)]
-        for place, mount in enumerate(container.get("volumeMounts") or []):
-            if mount.get("name") not in volumes:
-                found.append((f"{here}.volumeMounts[{place}].name", f'Not found: "{mount.get("name")}"'))
+        mounts = [mount.get("name") for mount in container.get("volumeMounts") or []]
+        found += [(f"{here}.volumeMounts", f'Not found: "{name}"') for name in mounts if name not in volumes]
     return found
 
 
@@ -99,8 +92,6 @@ def _immutable(kind: Kind, obj: Object, old: Object) -> Causes:
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
     if kind in (DEPLOYMENT, REPLICA_SET) and spec["selector"] != before["selector"]:
         return [("spec.selector", f"Invalid value: {_json(spec['selector'])}: field is immutable")]
-    if kind is SERVICE and before.get("clusterIP") and spec.get("clusterIP") not in (None, before["clusterIP"]):
-        return [("spec.clusterIPs[0]", f'Invalid value: ["{spec["clusterIP"]}"]: may not change once set')]
     if kind is POD and _fixed(spec) != _fixed(before):
         message = "pod updates may not change fields other than `spec.containers[*].image`,`spec.activeDeadlineSeconds`"
         return [("spec", f"Forbidden: {message}")]
