@@ -222,7 +222,7 @@ def _check(inputs: Inputs, adapters: Adapters, recipe: Recipe, result: Result, a
         adapters.console.warning(warning, title="Image", file=recipe.file)
     adapters.console.line(f"Checking a container of {result.image} on port {port}")
     what = Check(image=result.image_id, name=result.image, port=port, health_path=recipe.health_path, env=pairs(inputs.env),
-                 read_only=inputs.read_only, seconds=inputs.ready_timeout, cases=asked)  # fmt: skip
+                 read_only=inputs.read_only, root=container_check.runs_as_root(image), seconds=inputs.ready_timeout, cases=asked)  # fmt: skip
     checked = container_check.check(adapters, what)
     _doubts(adapters, recipe, image, checked)
     return replace(result, checked=checked)
