@@ -146,3 +146,14 @@ def test_a_stopped_and_continued_holder_stops_writing(cluster: ApiServer, kubeco
     out, _ = process.communicate(timeout=20)
     assert out.startswith("stopped: This deployment of wine lost its lock")
     assert lease(cluster, namespace)["holderIdentity"] == "second b"
+
+
+def test_who_lost_the_lock_writes_nothing_whatever_calls_the_server(cluster: ApiServer, namespace: str) -> None:
+    paused = lock(cluster, namespace, holder="first a", seconds=1)
+    with pytest.raises(Conflict, match="lost its lock"), paused.held(wait=0):
+        paused._stop.set()  # its thread renews no more, as when the process is stopped
+        time.sleep(1)
+        assert cluster.get(Ref("v1", "ConfigMap", namespace, "late")) is None, "reading is free"
+        cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})
+    assert cluster.get(Ref("v1", "ConfigMap", namespace, "late")) is None
+    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})
