@@ -78,7 +78,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
 
 
 def _gates(inspections: list[Inspection], inputs: Inputs) -> list[Inspection]:
-    inspections = gates.some_model(gates.external_data(inspections))
+    inspections = gates.some_model(gates.variables(gates.external_data(inspections)))
     inspections = [gates.forbidden_format(one, inputs.formats) for one in inspections]
     return gates.too_large(inspections, inputs.max_model_size)
 

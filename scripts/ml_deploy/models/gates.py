@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_deploy.models.findings import Finding, Verdict
 from ml_deploy.models.inspection import Inspection
 
-_BESIDE = ("text", "onnx-data")
+_BESIDE = ("text", "onnx-data", "tensorflow-variables")
 
 
 def external_data(inspections: list[Inspection]) -> list[Inspection]:
@@ -20,6 +20,21 @@ def external_data(inspections: list[Inspection]) -> list[Inspection]:
         if str(Path(one.file)) in named and [f.rule for f in one.findings] == ["unsupported-format"] else one
         for one in inspections
     ]  # fmt: skip
+
+
+def variables(inspections: list[Inspection]) -> list[Inspection]:
+    """TensorFlow's variables: files of no format that lie in `variables/` beside a `saved_model.pb`."""
+    folders = {Path(one.file).parent for one in inspections if one.anatomy.format == "savedmodel"}
+    return [
+        replace(one, anatomy=replace(one.anatomy, format="tensorflow-variables"), findings=())
+        if _is_variable(Path(one.file), folders) and [f.rule for f in one.findings] == ["unsupported-format"] else one
+        for one in inspections
+    ]  # fmt: skip
+
+
+def _is_variable(file: Path, folders: set[Path]) -> bool:
+    inside = file.parent.name == "variables" and file.name.startswith("variables.") and file.parent.parent in folders
+    return inside or (file.name == "fingerprint.pb" and file.parent in folders)
 
 
 def some_model(inspections: list[Inspection]) -> list[Inspection]:

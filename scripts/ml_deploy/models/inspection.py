@@ -65,7 +65,7 @@ def inspect_file(
 
 
 def _inspect(member: Member, context: Context) -> Anatomy:
-    from ml_deploy.models.formats import FORMATS, pickles, refused, texts
+    from ml_deploy.models.formats import FORMATS, pickles, refused, savedmodel, texts
 
     name = refused.NAME
     try:
@@ -77,6 +77,9 @@ def _inspect(member: Member, context: Context) -> Anatomy:
         if pickles.might_be(member):
             name = pickles.NAME
             return pickles.inspect(member, context)
+        if savedmodel.might_be(member):
+            name = savedmodel.NAME
+            return savedmodel.inspect(member, context)
         if context.companions and texts.might_be(member):
             name = texts.NAME
             return texts.inspect(member, context)

@@ -11,7 +11,7 @@ from ml_deploy.models.inspection import Inspection
 
 _MARKS = {Verdict.ALLOW: "✅", Verdict.REVIEW: "⚠️", Verdict.DENY: "❌"}
 _SHOWN = 50
-_KEYS = {"pickle-global": "allow-globals", "onnx-operator": "allow-operators"}
+_KEYS = {"pickle-global": "allow-globals", "onnx-operator": "allow-operators", "tensorflow-operator": "allow-operators"}
 
 
 def human(count: int) -> str:
