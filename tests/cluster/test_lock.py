@@ -14,7 +14,7 @@ import pytest
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.errors import Cancelled, Conflict
-from ml_deploy.releases.cluster import Ref
+from ml_deploy.releases.cluster import ApiError, Ref
 from ml_deploy.releases.lease import Lock, identity
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +98,11 @@ def test_of_two_that_take_over_only_one_gets_it(cluster: ApiServer, namespace: s
     for thread in threads:
         thread.join(30)
     assert len(got) == 1
+
+
+def test_a_namespace_that_does_not_exist_is_an_error_at_once(cluster: ApiServer) -> None:
+    with pytest.raises(ApiError, match="not found"):
+        lock(cluster, "no-such-namespace").acquire(wait=5)
 
 
 HOLD = """

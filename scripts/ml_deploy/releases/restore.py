@@ -13,7 +13,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ml_deploy.errors import NoRelease
+from ml_deploy.errors import NoRelease, RolloutFailed
 from ml_deploy.releases import newpods, rollout
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import (
@@ -111,7 +111,7 @@ def restore(
     _free_stuck_pods(cluster, applied, tell=tell, guard=guard)
     try:
         wait(applied)
-    except Exception:
+    except RolloutFailed:
         records.update(target, why="a rollback to it did not get ready")
         raise
     removed, left = _remove_extra(cluster, target, undone, tell=tell, guard=guard) if undone else ((), ())
