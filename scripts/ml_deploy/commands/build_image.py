@@ -153,9 +153,10 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
 
 def _build(inputs: Inputs, adapters: Adapters, recipe: Recipe, result: Result) -> Result:
     engine = adapters.engine()
+    adapters.console.line(f"Building {recipe.request.tags[0]} from {recipe.made_from.replace('`', '')}")
     info = engine.info()
-    how = f"docker buildx build {info.buildx}" if info.buildx else "docker build (classic: there is no buildx)"
-    adapters.console.line(f"Building {recipe.request.tags[0]} from {recipe.made_from.replace('`', '')} with {how}")
+    how = f"docker buildx build {info.buildx}" if info.buildx else "the classic docker build (there is no buildx)"
+    adapters.console.line(f"Docker Engine {info.version}, {how}")
     start = adapters.clock.monotonic()
     built = _built(adapters, recipe)
     seconds = adapters.clock.monotonic() - start
