@@ -73,13 +73,10 @@ def inspect(
 ) -> list[Inspection]:  # fmt: skip
     """Inspect files, in their order. Texts may lie beside the model with `companions`."""
     waiting = [str(path) for path in paths]
+    settings = {"policy": (policy or Policy()).as_dict(), "companions": companions}
     results: list[Inspection] = []
-    while waiting:
-        for one in _run(
-            waiting, {"policy": (policy or Policy()).as_dict(), "companions": companions}, limits or Limits()
-        ):
-            results.append(one)
-            waiting.pop(0)
+    while len(results) < len(waiting):
+        results += _run(waiting[len(results) :], settings, limits or Limits())
     return results
 
 
