@@ -68,7 +68,7 @@ def _run(module: ModuleType, values: dict[str, str], console: Console, job: Job)
     from ml_deploy.wiring import Wiring
 
     for name, spec in fields.inputs_of(module.Inputs).items():
-        if spec.secret and values.get(name):
+        if spec.masked and values.get(name):
             console.mask(values[name])
     inputs = fields.read(module.Inputs, values)
     result = module.run(inputs, Wiring(console, job))

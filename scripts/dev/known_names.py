@@ -84,8 +84,11 @@ CALLS: dict[str, tuple[str, ...]] = {
     "numpy.random._pickle": ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"),
     "numpy.random.bit_generator": ("__pyx_unpickle_SeedSequence", "SeedSequence"),
     "numpy.ma.core": ("_mareconstruct",),
-    "pandas": ("Timestamp", "Timedelta", "Interval", "Period"),
+    "pandas": ("Timestamp", "Timedelta", "Interval", "Period", "StringDtype", "PeriodDtype", "CategoricalDtype", "IntervalDtype",
+               "DatetimeTZDtype", "ArrowDtype", "SparseDtype"),
+    "pandas.core.internals.managers": ("BlockManager", "SingleBlockManager"),
     "pandas._libs.internals": ("_unpickle_block", "BlockPlacement", "BlockValuesRefs"),
+    "pandas._libs.sparse": ("IntIndex", "BlockIndex"),
     "pandas._libs.arrays": ("__pyx_unpickle_NDArrayBacked",),
     "pandas.core.indexes.base": ("_new_Index",),
     "pandas.core.indexes.datetimes": ("_new_DatetimeIndex",),
@@ -93,7 +96,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "pandas._libs.tslibs.timestamps": ("_unpickle_timestamp",),
     "pandas._libs.tslibs.timedeltas": ("_timedelta_unpickle",),
     "pandas._libs.tslibs.offsets": ("__pyx_unpickle_BaseOffset",),
-    "pandas._libs.interval": ("Interval",),
+    "pandas._libs.interval": ("Interval", "__pyx_unpickle_IntervalMixin"),
     "pandas.core.dtypes.dtypes": ("CategoricalDtype", "DatetimeTZDtype", "PeriodDtype", "IntervalDtype"),
     "pandas.core.arrays.string_": ("StringDtype",),
     "sklearn.utils._bunch": ("Bunch",),
@@ -105,7 +108,7 @@ CALLS: dict[str, tuple[str, ...]] = {
 COMPILED = ("sklearn.tree", "sklearn.neighbors", "sklearn.metrics._dist_metrics", "sklearn._loss", "sklearn.ensemble",
             "sklearn.linear_model", "sklearn.cluster", "sklearn.manifold", "sklearn.utils", "sklearn.svm", "sklearn.decomposition",
             "sklearn.preprocessing", "sklearn.feature_extraction", "scipy.spatial._ckdtree", "scipy.interpolate",
-            "numpy.random")  # fmt: skip
+            "numpy.random", "pandas._libs.tslibs.offsets")  # fmt: skip
 HELPERS = ("newObj", "__pyx_unpickle_")
 
 #: Where functions live that models keep as parameters; mentioned, never called by loading.

@@ -151,7 +151,9 @@ def _array(data: Any, what: str, kind: str = "") -> Any:
         raise BadRequest(f"{what} cannot be read as an array: {_ragged(error)}") from None
     if array.dtype == object and any(isinstance(value, (dict, list)) for value in array.ravel()):
         raise BadRequest(f"{what} must be numbers or strings in lists of equal lengths")
-    return array.astype(object) if kind == "BYTES" or array.dtype.kind == "U" else array
+    if kind == "BYTES" or array.dtype.kind == "U":  # numpy makes text of numbers that stand beside text: read again
+        return np.asarray(data, dtype=object)
+    return array
 
 
 def _checked(data: list[Any], kind: str) -> Any:

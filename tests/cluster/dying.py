@@ -19,8 +19,11 @@ from typing import Any, cast
 if __name__ == "__main__":
     sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 
+from tests.cluster.apps import PREDICT
+
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.adapters.kube_http import Response
+from ml_deploy.checks.cases import parse
 from ml_deploy.commands import rollback
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
@@ -71,7 +74,8 @@ def main(kubeconfig: str, namespace: str, when: str, at: int, what: str) -> None
         rollback.run(fields.read(rollback.Inputs, inputs), cast(Adapters, wiring))
         return
     cluster = wiring.cluster(ClusterAccess(kubeconfig=kubeconfig, namespace=namespace))
-    plan = Plan(app="web", objects=json.load(sys.stdin), stable_for=0.5)
+    case = parse(json.dumps({"path": PREDICT, "method": "GET", "status": 200}), 1)
+    plan = Plan(app="web", objects=json.load(sys.stdin), cases=[case])
     with Lock(cluster, namespace, "web", holder=identity(), clock=time, tell=print).held(wait=60) as lock:
         Deployment(cluster, plan, clock=time, until=time.monotonic() + 60, tell=print, guard=lock.guard).run()
 

@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A sample of the writes; `--every-write` takes them all."""
     if "at" in metafunc.fixturenames:
         every = metafunc.config.getoption("--every-write")
-        metafunc.parametrize("at", range(1, 13) if every else (4, 8))
+        metafunc.parametrize("at", range(1, 19) if every else (4, 8))
         metafunc.parametrize("when", ("before", "after") if every else ("after",))
 
 
@@ -85,4 +85,5 @@ def test_a_killed_deployment(cluster: ApiServer, kubeconfig: str, busybox: str, 
     assert answers(cluster) == "v2"
     revision, state = consistent(cluster)
     assert revision >= 2 and state == records.JUDGED_GOOD
-    assert cluster.list("v1", "Pod", cluster.namespace, selector="ml-deploy/role") == []
+    left = cluster.list("v1", "Pod", cluster.namespace, selector="ml-deploy/role")
+    assert all(pod["metadata"].get("deletionTimestamp") for pod in left)

@@ -14,7 +14,7 @@ import pytest
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.errors import Cancelled, Conflict
-from ml_deploy.releases.cluster import Ref
+from ml_deploy.releases.cluster import ApiError, Ref
 from ml_deploy.releases.lease import Lock, identity
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +100,11 @@ def test_of_two_that_take_over_only_one_gets_it(cluster: ApiServer, namespace: s
     assert len(got) == 1
 
 
+def test_a_namespace_that_does_not_exist_is_an_error_at_once(cluster: ApiServer) -> None:
+    with pytest.raises(ApiError, match="not found"):
+        lock(cluster, "no-such-namespace").acquire(wait=5)
+
+
 HOLD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -146,3 +151,14 @@ def test_a_stopped_and_continued_holder_stops_writing(cluster: ApiServer, kubeco
     out, _ = process.communicate(timeout=20)
     assert out.startswith("stopped: This deployment of wine lost its lock")
     assert lease(cluster, namespace)["holderIdentity"] == "second b"
+
+
+def test_who_lost_the_lock_writes_nothing_whatever_calls_the_server(cluster: ApiServer, namespace: str) -> None:
+    paused = lock(cluster, namespace, holder="first a", seconds=1)
+    with pytest.raises(Conflict, match="lost its lock"), paused.held(wait=0):
+        paused._stop.set()  # its thread renews no more, as when the process is stopped
+        time.sleep(1)
+        assert cluster.get(Ref("v1", "ConfigMap", namespace, "late")) is None, "reading is free"
+        cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})
+    assert cluster.get(Ref("v1", "ConfigMap", namespace, "late")) is None
+    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})

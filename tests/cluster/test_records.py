@@ -11,9 +11,10 @@ from tests.cluster.apps import config, secret
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.errors import NoRelease
-from ml_deploy.releases import records as recorded
+from ml_deploy.releases import record_secrets as recorded
 from ml_deploy.releases.cluster import Ref
-from ml_deploy.releases.records import DEPLOYED, FAILED, JUDGED_GOOD, SUPERSEDED, Records
+from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, SUPERSEDED
+from ml_deploy.releases.records import Records
 
 
 def test_a_release_through_its_life(cluster: ApiServer, namespace: str) -> None:

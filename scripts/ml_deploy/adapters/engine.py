@@ -195,7 +195,7 @@ def _container(request: RunRequest, network: str) -> dict[str, Any]:
         "read_only": request.read_only,
         "tmpfs": {"/tmp": "rw,exec,mode=1777"} if request.read_only else {},
         "security_opt": ["no-new-privileges:true"],
-        "name": request.name or None,
+        "cap_drop": [] if request.capabilities else ["ALL"],
     }
     if network:
         return {**words, "network": network}

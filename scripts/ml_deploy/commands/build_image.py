@@ -153,9 +153,10 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
 
 def _build(inputs: Inputs, adapters: Adapters, recipe: Recipe, result: Result) -> Result:
     engine = adapters.engine()
+    adapters.console.line(f"Building {recipe.request.tags[0]} from {recipe.made_from.replace('`', '')}")
     info = engine.info()
-    how = f"docker buildx build {info.buildx}" if info.buildx else "docker build (classic: there is no buildx)"
-    adapters.console.line(f"Building {recipe.request.tags[0]} from {recipe.made_from.replace('`', '')} with {how}")
+    how = f"docker buildx build {info.buildx}" if info.buildx else "the classic docker build (there is no buildx)"
+    adapters.console.line(f"Docker Engine {info.version}, {how}")
     start = adapters.clock.monotonic()
     built = _built(adapters, recipe)
     seconds = adapters.clock.monotonic() - start
@@ -222,7 +223,7 @@ def _check(inputs: Inputs, adapters: Adapters, recipe: Recipe, result: Result, a
         adapters.console.warning(warning, title="Image", file=recipe.file)
     adapters.console.line(f"Checking a container of {result.image} on port {port}")
     what = Check(image=result.image_id, name=result.image, port=port, health_path=recipe.health_path, env=pairs(inputs.env),
-                 read_only=inputs.read_only, seconds=inputs.ready_timeout, cases=asked)  # fmt: skip
+                 read_only=inputs.read_only, root=container_check.runs_as_root(image), seconds=inputs.ready_timeout, cases=asked)  # fmt: skip
     checked = container_check.check(adapters, what)
     _doubts(adapters, recipe, image, checked)
     return replace(result, checked=checked)

@@ -27,7 +27,9 @@ class ClusterInputs(AzureInputs):
 
     resource_group: str = text("Resource group of the AKS cluster.")
     cluster_name: str = text("Name of the AKS cluster.")
-    kubeconfig: str = secret("A kubeconfig (path or text), instead of `resource-group` and `cluster-name`.")
+    kubeconfig: str = secret(
+        "A kubeconfig (path or text), instead of `resource-group` and `cluster-name`.", masked=False
+    )
     kube_context: str = text("Context of the kubeconfig. Default: its current one.")
     namespace: str = text("Namespace. Default: the kubeconfig's, else `default`.")
     timeout: float = duration("How long the whole step may take.", default="10m")

@@ -29,6 +29,7 @@ class Check:
     health_path: str = ""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_only: bool = True
+    root: bool = False
     seconds: float = 60.0
     cases: Sequence[golden.Case] = ()
 
@@ -60,10 +61,15 @@ def port_of(image: ImageInfo, given: int | None, name: str) -> int:
     )
 
 
+def runs_as_root(image: ImageInfo) -> bool:
+    """Whether the image's user is root, by name, by number, or because none is set."""
+    return image.user.partition(":")[0] in ("", "root", "0")
+
+
 def warnings(image: ImageInfo) -> Iterator[str]:
     """What a strict cluster would object to."""
     user = image.user.partition(":")[0]
-    if user in ("", "root", "0"):
+    if runs_as_root(image):
         yield "The image runs as root; a cluster that demands `runAsNonRoot` refuses it. Add `USER 10001` to the Dockerfile."
     elif not user.isdigit():
         yield f"The image's user {user!r} is a name; `runAsNonRoot` can only judge numbers. Write `USER 10001` in the Dockerfile."
@@ -87,7 +93,12 @@ def check(adapters: Adapters, what: Check) -> Checked:
 @contextmanager
 def _container(adapters: Adapters, what: Check) -> Iterator[Container]:
     request = RunRequest(
-        what.image, what.port, env=what.env, read_only=what.read_only, labels={"ml-deploy.check": "true"}
+        what.image,
+        what.port,
+        env=what.env,
+        read_only=what.read_only,
+        capabilities=what.root,
+        labels={"ml-deploy.check": "true"},
     )
     container = adapters.engine().run(request)
     try:

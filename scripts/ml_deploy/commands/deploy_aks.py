@@ -42,6 +42,7 @@ ICON = "upload"
 _GENERATED = (
     "port", "replicas", "min-replicas", "max-replicas", "cpu", "memory", "gpu", "env", "health-path", "service-type",
 )  # fmt: skip
+_LAST_WORDS = 2.0  # seconds of patience for letting go of the lock: after a cancel, the runner kills after ten
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -272,12 +273,9 @@ class _Run:
             deployment = Deployment(cluster, plan, clock=clock, until=until, tell=self._tell, guard=lock.guard)
             try:
                 progress = deployment.run()
-            except Cancelled as error:
-                raise self._cancelled(error, deployment.progress) from error
-            except MlDeployError as error:
-                raise self._with(error, deployment.progress) from error
-            except ApiError as error:
-                raise self._with(ManifestError(f"The cluster refused: {error.message}"), deployment.progress) from error
+            except (MlDeployError, ApiError) as error:
+                cluster.patience = _LAST_WORDS
+                raise self._explained(error, deployment.progress) from error
         return self._succeeded(cluster, progress)
 
     def _make_namespace(self, cluster: Cluster, wanted: Sequence[Manifest]) -> None:
@@ -334,17 +332,19 @@ class _Run:
             error.result = self._result(status="failed", objects=(), error=error)
             return error
         said = serving(progress)
-        if progress.rollback_problem:
-            said = f"The rollback failed, too: {progress.rollback_problem} {said}"
+        if progress.problem:
+            said = f"Then this went wrong, too: {progress.problem} {said}"
         error.message = f"{error.message} {said}"
         status = "rolled-back" if progress.rolled_back_to else "failed"
         error.result = self._result(status=status, progress=progress, objects=progress.applied, error=error)
         return error
 
-    def _cancelled(self, error: Cancelled, progress: Progress) -> Cancelled:
-        error.hint = error.hint or "Run it again to finish: nothing needs to be cleaned up."
-        self._with(error, progress)
-        return error
+    def _explained(self, error: MlDeployError | ApiError, progress: Progress) -> MlDeployError:
+        if isinstance(error, ApiError):
+            return self._with(ManifestError(f"The cluster refused: {error.message}"), progress)
+        if isinstance(error, Cancelled):
+            error.hint = error.hint or "Run it again to finish: nothing needs to be cleaned up."
+        return self._with(error, progress)
 
     def _result(
         self, *, status: str, objects: Sequence[Object], progress: Progress | None = None, error: MlDeployError | None = None,

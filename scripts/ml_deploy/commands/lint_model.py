@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ml_deploy import __version__
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ModelRejected
-from ml_deploy.models import gates, report, sandbox
+from ml_deploy.models import gates, loaders, metrics, report, sandbox, sarif
 from ml_deploy.models import policy as policies
 from ml_deploy.models.digest import Hashing, model_files
 from ml_deploy.models.findings import Finding, Verdict, worst
@@ -37,10 +39,29 @@ class Inputs:
         "Formats that are accepted, one a line, such as `onnx` or `joblib`. Default: every format that can be vouched for."
     )
     max_model_size: int | None = size("The most that all files may have together, such as `500MB` or `2GiB`.")
+    metrics: str = text(
+        'A JSON file with the model\'s figures, such as `{"accuracy": 0.93}`, to hold against `thresholds`.'
+    )
+    thresholds: str = text(
+        "A YAML file with what each figure must reach: `greater-is-better`, and `threshold`, `min-absolute-change` or "
+        "`min-relative-change`, as MLflow means them."
+    )
+    baseline_metrics: str = text("A JSON file with the figures of the deployed model, for the changes in `thresholds`.")
+    requirements: str = text(
+        "A requirements file of the service that loads the model: pins of loaders with known holes become findings."
+    )
+    sarif: str = text("Where to write the findings as SARIF 2.1.0, for `github/codeql-action/upload-sarif`.")
     fail_on: str = choice(
         "The mildest verdict that fails the step: `review` (also what nobody has vouched for) or `deny`.",
         ("review", "deny"), default="review",
     )  # fmt: skip
+
+    @staticmethod
+    def contradictions(given: Mapping[str, str]) -> Iterator[str]:
+        """Figures and thresholds need each other."""
+        for one, other in (("metrics", "thresholds"), ("thresholds", "metrics"), ("baseline-metrics", "thresholds")):
+            if one in given and other not in given:
+                yield f"`{other}` is missing: `{one}` needs it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +73,7 @@ class Result(CommandResult):
     format: str = output("The format, by content; several are separated by commas.")
     model_digest: str = output("`sha256:…` over the model's files; for a single file what `sha256sum` prints.")
     size: int = output("Bytes of all files together.", default=0)
+    sarif: str = output("Path of the SARIF file, when the input `sarif` asks for one.")
     inspections: tuple[Inspection, ...] = field(default=())
 
     def summary(self) -> str:
@@ -62,23 +84,24 @@ class Result(CommandResult):
 def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Inspect the files and hash them at the same time. Raises ModelRejected by the verdict and `fail-on`."""
     policy = policies.load(inputs.policy) if inputs.policy else policies.Policy()
+    beside = _beside(inputs)
     files = model_files(_expand(inputs.model))
     total = sum(file.stat().st_size for file in files)
     adapters.console.line(f"Reading {_count(len(files), 'file')}, {report.human(total)}; nothing in it is executed.")
     with Hashing(files) as hashing:
-        inspections = sandbox.inspect(
-            files, policy, companions=len(files) > 1, done=lambda one: adapters.console.line(report.line(one))
-        )
+        inspections = sandbox.inspect(files, policy, companions=len(files) > 1)
         digest = hashing.result()
-    inspections = _gates(inspections, inputs)
-    result = _result(adapters, inspections, digest)
+    inspections = [*_gates(inspections, inputs), *beside]
+    for one in inspections:
+        adapters.console.line(report.line(one))
+    result = _result(adapters, inspections, digest, inputs.sarif)
     _stop(result, Verdict(inputs.fail_on))
     adapters.console.line(f"{result.verdict}: {digest}")
     return result
 
 
 def _gates(inspections: list[Inspection], inputs: Inputs) -> list[Inspection]:
-    inspections = gates.some_model(gates.external_data(inspections))
+    inspections = gates.some_model(gates.variables(gates.external_data(inspections)))
     inspections = [gates.forbidden_format(one, inputs.formats) for one in inspections]
     return gates.too_large(inspections, inputs.max_model_size)
 
@@ -97,14 +120,38 @@ def _expand(patterns: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _result(adapters: Adapters, inspections: list[Inspection], digest: str) -> Result:
+def _beside(inputs: Inputs) -> list[Inspection]:
+    """What is judged beside the model: its figures, and the versions of what loads it."""
+    found = []
+    if inputs.metrics:
+        thresholds = metrics.read_thresholds(inputs.thresholds)
+        figures = metrics.read_figures(inputs.metrics, "metrics")
+        if any(one.compares for one in thresholds) and not inputs.baseline_metrics:
+            raise InputError(
+                "The thresholds ask for a change against a baseline, and there is none.",
+                hint="Give `baseline-metrics`, the figures of the deployed model, or ask for `threshold` alone.",
+            )
+        base = metrics.read_figures(inputs.baseline_metrics, "baseline-metrics") if inputs.baseline_metrics else {}
+        found.append(gates.beside("metrics", inputs.metrics, metrics.judge(thresholds, figures, base, inputs.metrics)))
+    if inputs.requirements:
+        found.append(gates.beside("requirements", inputs.requirements, loaders.judge(inputs.requirements)))
+    return found
+
+
+def _result(adapters: Adapters, inspections: list[Inspection], digest: str, sarif_path: str) -> Result:
     verdict = worst(finding for one in inspections for finding in one.findings)
     text = json.dumps(report.as_dict(inspections, digest), indent=2)
+    if sarif_path:
+        findings = sarif.as_dict(inspections, __version__, adapters.job.workspace)
+        Path(sarif_path).write_text(json.dumps(findings, indent=1), encoding="utf-8")
     return Result(
+        sarif=str(Path(sarif_path).absolute()) if sarif_path else "",
         report=str(adapters.job.report("lint-model.json", text)),
         verdict=verdict.value,
         findings=sum(len(one.findings) + one.left_out for one in inspections),
-        format=", ".join(dict.fromkeys(one.anatomy.format for one in inspections if one.anatomy.format != "text")),
+        format=", ".join(
+            dict.fromkeys(one.anatomy.format for one in inspections if one.anatomy.format not in gates.BESIDE)
+        ),
         model_digest=digest,
         size=sum(one.size for one in inspections),
         inspections=tuple(inspections),

@@ -15,8 +15,9 @@ from ml_deploy.errors import Cancelled, EndpointDown, ManifestError, MlDeployErr
 from ml_deploy.releases import endpoint, restore
 from ml_deploy.releases.before_traffic import first_patiently, through, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
 from ml_deploy.releases.lease import Lock, identity
-from ml_deploy.releases.records import APP, DEPLOYING, FAILED, RECORD, Records, Release, current_of, ref_of
+from ml_deploy.releases.records import APP, RECORD, Records
 from ml_deploy.releases.wait import wait_ready
 from ml_deploy.runtime.fields import integer, output, text
 

@@ -86,10 +86,10 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A container to start. `port` is published on a free port of 127.0.0.1.
+    """A container to start, without new privileges. `port` is published on a free port of 127.0.0.1.
 
-    `restricted` is what a strict cluster does: read-only root with a writable /tmp, no
-    capabilities, no new privileges.
+    read_only:    a read-only root file system with a writable /tmp.
+    capabilities: whether it keeps the engine's default capabilities; a strict cluster drops them all.
     """
 
     image: str
@@ -97,7 +97,7 @@ class RunRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = True
-    name: str = ""
+    capabilities: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ml_deploy.images.dockerfile import Instruction, expanded
 
 _LINES_SHOWN = 15
 _UNTELLING = re.compile(
-    r"^(Step \d+/\d+ : |\s*---> |Removing intermediate container|#\d+ (DONE|CACHED|\.\.\.|transferring|sha256:|resolve)|"
+    r"^(Step \d+/\d+ : |\s*---> |Removing intermediate container|#\d+ (DONE|CACHED|CANCELED|\.\.\.|transferring|sha256:|resolve)|"
     r"#\d+ \[| > \[|#0 building|The command '|#\d+ ERROR: (executor|process)|-{3,}$|Dockerfile:\d+$|\s*\d+ \| |ERROR: failed to |Sending build context|WARNING:|\[notice\])"
 )
 
@@ -154,5 +154,6 @@ def _last_word(output: str) -> str:
 
 def _short(text: str, limit: int = 200) -> str:
     text = re.sub(r"^(ERROR: |Error response from daemon: )+", "", " ".join(text.split()))
+    text = re.sub(r"failed to calculate checksum of ref \S+: ", "", text)
     text = re.sub(r"^failed to build: failed to solve: (rpc error: .*: failed to create LLB definition: )?", "", text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

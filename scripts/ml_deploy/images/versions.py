@@ -43,6 +43,11 @@ SCIKIT_LEARN: Mapping[tuple[int, int], Row] = {
     (1, 8): _row(11, 14, "2.3.5", "1.16.3", "1.5.3", "3.6.0"),
     (1, 9): _row(11, 14, "2.4.6", "1.17.1", "1.6.0", "3.8.0", cloudpickle="3.1.2", narwhals="2.28.0"),
 }
+#: pandas by the first minor version of scikit-learn that it goes with, newest first, and what all of them need.
+_PANDAS = (((1, 8), "2.3.3"), ((1, 5), "2.2.3"), ((1, 3), "2.1.4"), ((1, 0), "1.5.3"))
+_WITH_PANDAS = {"python-dateutil": "2.9.0.post0", "pytz": "2025.2", "six": "1.17.0", "tzdata": "2025.2"}
+#: A transformer that picks columns by name gets them from a data frame only.
+_BY_COLUMN = "sklearn.compose._column_transformer.ColumnTransformer"
 #: Every onnxruntime reads the models of all before it.
 _ONNX = Row({"onnxruntime": "1.31.1", "numpy": "2.4.6", "flatbuffers": "25.12.19", "packaging": "26.3",
              "protobuf": "7.36.2"}, (11, 14))  # fmt: skip
@@ -76,25 +81,20 @@ def choose(anatomy: Anatomy, own: Iterable[str] = ()) -> Environment:
             "The model file does not say which version of scikit-learn made it.",
             hint="Give a `requirements` file with scikit-learn==VERSION, the version that the model was trained with.",
         )
-    missing = [name for name in anatomy.libraries if name not in (*named, "scikit-learn", *_row_for(version)[0].pins)]
+    row, doubt = _row_for(version)
+    pins = {**row.pins, **({"scikit-learn": version} if version else {}), **_pandas(anatomy, version)}
+    missing = [name for name in anatomy.libraries if name not in named | set(pins) | {"scikit-learn"}]
     if missing:
         raise InputError(
             f"The model uses {', '.join(missing)}, and nothing says which version.",
             hint=f"Give a `requirements` file with {missing[0]}==VERSION, the version that the model was trained with.",
         )
-    return _scikit_learn(version)
-
-
-def _scikit_learn(version: str) -> Environment:
-    row, doubt = _row_for(version)
-    pins = {**row.pins, **({"scikit-learn": version} if version else {})}
     return _environment(row, pins, doubt)
 
 
 def _row_for(version: str) -> tuple[Row, str]:
+    minor = _minor(version)
     newest = max(SCIKIT_LEARN)
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    minor = (int(numbers[1]), int(numbers[2])) if numbers else newest
     if minor in SCIKIT_LEARN:
         return SCIKIT_LEARN[minor], ""
     if minor > newest:
@@ -103,6 +103,18 @@ def _row_for(version: str) -> tuple[Row, str]:
         f"The model was made with scikit-learn {version}, for which no serving image can be generated.",
         hint="Train it again with scikit-learn 1.0 or newer, export it to ONNX, or bring a Dockerfile of your own.",
     )
+
+
+def _pandas(anatomy: Anatomy, version: str) -> dict[str, str]:
+    if "pandas" not in anatomy.libraries and _BY_COLUMN not in anatomy.classes:
+        return {}
+    minor = _minor(version)
+    return {"pandas": next(pandas for first, pandas in _PANDAS if minor >= first), **_WITH_PANDAS}
+
+
+def _minor(version: str) -> tuple[int, int]:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return (int(numbers[1]), int(numbers[2])) if numbers else max(SCIKIT_LEARN)
 
 
 def _environment(row: Row, pins: Mapping[str, str], doubt: str) -> Environment:

@@ -22,7 +22,6 @@ class Context:
     inner: Callable[[Member, Context], Anatomy]
     path: str = ""
     companions: bool = False
-    progress: Callable[[int], None] = lambda position: None
 
     def inside(self, member: str) -> Context:
         """The context for a member."""

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.findings import Finding, Verdict
 from ml_deploy.models.inspection import Inspection
 
-_BESIDE = ("text", "onnx-data")
+#: What may lie beside a model and is none itself.
+BESIDE = ("text", "onnx-data", "tensorflow-variables", "metrics", "requirements")
+
+
+def beside(kind: str, path: str, findings: Sequence[Finding]) -> Inspection:
+    """The judgement of a file that is not the model's."""
+    return Inspection(file=path, size=0, anatomy=Anatomy(format=kind), findings=tuple(findings))
 
 
 def external_data(inspections: list[Inspection]) -> list[Inspection]:
@@ -22,9 +29,24 @@ def external_data(inspections: list[Inspection]) -> list[Inspection]:
     ]  # fmt: skip
 
 
+def variables(inspections: list[Inspection]) -> list[Inspection]:
+    """TensorFlow's variables: files of no format that lie in `variables/` beside a `saved_model.pb`."""
+    folders = {Path(one.file).parent for one in inspections if one.anatomy.format == "savedmodel"}
+    return [
+        replace(one, anatomy=replace(one.anatomy, format="tensorflow-variables"), findings=())
+        if _is_variable(Path(one.file), folders) and [f.rule for f in one.findings] == ["unsupported-format"] else one
+        for one in inspections
+    ]  # fmt: skip
+
+
+def _is_variable(file: Path, folders: set[Path]) -> bool:
+    inside = file.parent.name == "variables" and file.name.startswith("variables.") and file.parent.parent in folders
+    return inside or (file.name == "fingerprint.pb" and file.parent in folders)
+
+
 def some_model(inspections: list[Inspection]) -> list[Inspection]:
     """With a finding when there are only texts."""
-    if any(one.anatomy.format not in _BESIDE for one in inspections):
+    if any(one.anatomy.format not in BESIDE for one in inspections):
         return inspections
     finding = Finding(
         verdict=Verdict.DENY, rule="no-model", construct="text", file=inspections[0].file,
@@ -36,7 +58,7 @@ def some_model(inspections: list[Inspection]) -> list[Inspection]:
 def forbidden_format(inspection: Inspection, accepted: Sequence[str]) -> Inspection:
     """With a finding when the format, or the compression around it, is not among the accepted ones."""
     name = inspection.anatomy.format
-    if not accepted or name in accepted or name in _BESIDE:
+    if not accepted or name in accepted or name in BESIDE:
         return inspection
     finding = Finding(
         verdict=Verdict.DENY, rule="format-not-accepted", construct=name, file=inspection.file,

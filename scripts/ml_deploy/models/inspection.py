@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,23 +48,21 @@ def from_dict(values: dict[str, Any]) -> Inspection:
     )  # fmt: skip
 
 
-def inspect_file(
-    path: str, policy: Policy, *, companions: bool = False, progress: Callable[[int], None] = lambda position: None
-) -> Inspection:
+def inspect_file(path: str, policy: Policy, *, companions: bool = False) -> Inspection:
     """Inspect a file in this process. For files that nobody trusts use `ml_deploy.models.sandbox`, which limits it.
 
     companions: the file is one of several that make the model, so it may be a text beside it.
     """
     log = Log(path)
     member = file_member(path)
-    context = Context(log=log, policy=policy, inner=_inspect, path=path, companions=companions, progress=progress)
+    context = Context(log=log, policy=policy, inner=_inspect, path=path, companions=companions)
     anatomy = _inspect(member, context)
     return Inspection(file=path, size=Path(path).stat().st_size, anatomy=anatomy,
                       findings=tuple(log.findings), left_out=log.left_out[0])  # fmt: skip
 
 
 def _inspect(member: Member, context: Context) -> Anatomy:
-    from ml_deploy.models.formats import FORMATS, pickles, refused, texts
+    from ml_deploy.models.formats import FORMATS, pickles, refused, savedmodel, texts
 
     name = refused.NAME
     try:
@@ -77,6 +74,9 @@ def _inspect(member: Member, context: Context) -> Anatomy:
         if pickles.might_be(member):
             name = pickles.NAME
             return pickles.inspect(member, context)
+        if savedmodel.might_be(member):
+            name = savedmodel.NAME
+            return savedmodel.inspect(member, context)
         if context.companions and texts.might_be(member):
             name = texts.NAME
             return texts.inspect(member, context)

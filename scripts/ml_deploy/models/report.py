@@ -11,7 +11,7 @@ from ml_deploy.models.inspection import Inspection
 
 _MARKS = {Verdict.ALLOW: "✅", Verdict.REVIEW: "⚠️", Verdict.DENY: "❌"}
 _SHOWN = 50
-_KEYS = {"pickle-global": "allow-globals", "onnx-operator": "allow-operators"}
+_KEYS = {"pickle-global": "allow-globals", "onnx-operator": "allow-operators", "tensorflow-operator": "allow-operators"}
 
 
 def human(count: int) -> str:
@@ -35,7 +35,11 @@ def line(one: Inspection) -> str:
 def _facts(one: Inspection) -> list[str]:
     known = one.anatomy
     compressed = f"{known.format} in {known.compression}" if known.compression else known.format
-    return [compressed, human(one.size), *(f"{name} {version}" for name, version in known.versions.items())]
+    return [
+        compressed,
+        *([human(one.size)] if one.size else []),
+        *(f"{name} {version}" for name, version in known.versions.items()),
+    ]
 
 
 def policy_lines(findings: Iterable[Finding]) -> list[str]:
@@ -67,7 +71,7 @@ def markdown(inspections: Sequence[Inspection], digest: str) -> str:
     if lines:
         what = "To vouch for what needs review, put these lines into the policy (input `policy`):"
         parts.append(what + "\n\n```yaml\n" + "\n".join(lines) + "\n```")
-    if len(inspections) == 1:
+    if len([one for one in inspections if one.size]) == 1:
         parts.append(_anatomy(inspections[0].anatomy))
     return "\n\n".join(part for part in parts if part)
 

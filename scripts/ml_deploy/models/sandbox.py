@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -69,18 +69,14 @@ class _Child:
 
 def inspect(
     paths: Sequence[str | Path], policy: Policy | None = None, *, companions: bool = False,
-    limits: Limits | None = None, done: Callable[[Inspection], None] = lambda inspection: None,
+    limits: Limits | None = None,
 ) -> list[Inspection]:  # fmt: skip
-    """Inspect files, in their order. `done` is called after each; texts may lie beside the model with `companions`."""
+    """Inspect files, in their order. Texts may lie beside the model with `companions`."""
     waiting = [str(path) for path in paths]
+    settings = {"policy": (policy or Policy()).as_dict(), "companions": companions}
     results: list[Inspection] = []
-    while waiting:
-        for one in _run(
-            waiting, {"policy": (policy or Policy()).as_dict(), "companions": companions}, limits or Limits()
-        ):
-            done(one)
-            results.append(one)
-            waiting.pop(0)
+    while len(results) < len(waiting):
+        results += _run(waiting[len(results) :], settings, limits or Limits())
     return results
 
 

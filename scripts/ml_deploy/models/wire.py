@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ml_deploy.models.findings import Unreadable
@@ -141,3 +142,37 @@ def _packed(data: bytes) -> list[int]:
             values.append(value)
             value = shift = 0
     return values
+
+
+def fields(data: bytes | memoryview, number: int) -> Iterator[memoryview]:
+    """The length-delimited fields with this number of a message in memory. Raises Unreadable for what is none."""
+    view, at = memoryview(data), 0
+    while at < len(view):
+        tag, at = _number(view, at)
+        kind = tag & 7
+        if kind == 2:
+            length, at = _number(view, at)
+            if at + length > len(view):
+                raise Unreadable("it is no valid protobuf: a field is longer than what holds it", rule="truncated")
+            if tag >> 3 == number:
+                yield view[at : at + length]
+            at += length
+        elif kind == 0:
+            _, at = _number(view, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise Unreadable("it is no valid protobuf")
+    if at > len(view):
+        raise Unreadable("it is no valid protobuf: it ends in the middle of a field", rule="truncated")
+
+
+def _number(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(view) and shift < 64:
+        byte = view[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+    raise Unreadable("it is no valid protobuf", rule="truncated")

@@ -16,7 +16,8 @@ from ml_deploy.checks import http
 from ml_deploy.checks.cases import Case, Report, judge
 from ml_deploy.errors import EndpointDown, InputError, MlDeployError, WrongAnswers
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
-from ml_deploy.releases.records import APP, REVISION, ref_of
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.record_secrets import APP, REVISION
 
 ROLE = "ml-deploy/role"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")

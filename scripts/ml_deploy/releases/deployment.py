@@ -18,6 +18,7 @@ from ml_deploy.releases.ownership import Applier
 from ml_deploy.releases.records import Records, Release
 
 BY = "deploy-aks"
+_LAST_WORDS = 15.0  # seconds of patience for noting a failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Progress:
     changed: bool = False
     rolled_back_to: Release | None = None
     out_of_traffic: tuple[str, ...] = ()
-    rollback_problem: str = ""
+    problem: str = ""
     rollout_seconds: float = 0.0
 
 
@@ -71,6 +72,7 @@ class Deployment:
         try:
             self._ask(release)
             release = self._switch(release)
+            self._cluster.patience = self._left()
             self._wait()
         except ApiError as error:
             raise self._fail(_refused(error)) from error
@@ -158,21 +160,22 @@ class Deployment:
         return self.progress
 
     def _fail(self, error: MlDeployError) -> MlDeployError:
-        """Note the failure, and bring the last good release back when told to and needed."""
+        """Note the failure, and bring the last good release back when told to and needed; the first cause stays on top."""
         progress = self.progress
         assert progress.release is not None
         self._tell(f"revision {progress.release.revision} failed: {error.message}")
-        verdict = self._records.verdict(BY, False, error.message)
-        progress.release = self._records.mark(progress.release, records.FAILED, verdict)
-        if progress.changed and self._plan.rollback_timeout is not None:
-            try:
+        self._cluster.patience = self._plan.rollback_timeout or _LAST_WORDS
+        try:
+            verdict = self._records.verdict(BY, False, error.message)
+            progress.release = self._records.mark(progress.release, records.FAILED, verdict)
+            if progress.changed and self._plan.rollback_timeout is not None:
                 self._roll_back(progress.release, self._plan.rollback_timeout, error.message)
-            except MlDeployError as second:
-                if second.reason == "cancelled":
-                    raise
-                progress.rollback_problem = f"{second.message} {second.hint}".strip()
-            except ApiError as second:
-                progress.rollback_problem = second.message
+        except MlDeployError as second:
+            if second.reason == "cancelled":
+                raise
+            progress.problem = f"{second.message} {second.hint}".strip()
+        except ApiError as second:
+            progress.problem = second.message
         return error
 
     def _roll_back(self, failed: Release, seconds: float, why: str) -> None:
@@ -185,7 +188,8 @@ class Deployment:
             )
             progress.out_of_traffic = tuple(closed)
             return
-        self._tell(f"rolling back to revision {target.revision}")
+        judged = "was judged good" if target.good else "served"
+        self._tell(f"rolling back to revision {target.revision}, the newest before it that {judged}")
 
         def ready(objects: Sequence[Object]) -> None:
             wait.wait_ready(self._cluster, objects, seconds=seconds, clock=self._clock, tell=self._tell)

@@ -196,7 +196,7 @@ class Lock:
                 lease["spec"] = {**self._spec(), "leaseTransitions": transitions}
                 self._cluster.replace(lease)
         except ApiError as error:
-            if error.code in (404, 409):
+            if error.code == 409 or (error.code == 404 and lease is not None):
                 return False
             raise
         self._renewed = started

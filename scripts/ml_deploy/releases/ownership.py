@@ -14,7 +14,8 @@ from typing import Any
 
 from ml_deploy.errors import Conflict
 from ml_deploy.releases.cluster import FIELD_MANAGER, ApiError, Applied, Cluster, Object, Ref
-from ml_deploy.releases.records import APP, ref_of
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.record_secrets import APP
 
 HANDED_OVER = "ml-deploy-handover"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from ml_deploy.errors import Conflict, Forbidden, ManifestError, MlDeployError
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
-from ml_deploy.releases.manifests import Manifest, is_workload
+from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.ownership import autoscaled
+from ml_deploy.releases.rollout import waited_for
 
 _AT_ONCE = 6  # requests in flight
 _FEW = 4  # objects that are not worth the threads
@@ -204,7 +205,7 @@ def rights(cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases:
     for obj in objects:
         kind = cluster.kind(obj["apiVersion"], obj["kind"])
         if kind is not None:  # else its definition comes with the release
-            verbs = ["get", "create", "patch", *(("list", "watch") if deploys and is_workload(obj) else ())]
+            verbs = ["get", "create", "patch", *(("list", "watch") if deploys and waited_for(obj) else ())]
             group, namespace = kind.api_version.rpartition("/")[0], str(obj["metadata"].get("namespace") or "")
             needed += [Right(verb, group, kind.plural, namespace if kind.namespaced else "") for verb in verbs]
     if deploys:

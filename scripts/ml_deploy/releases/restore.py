@@ -13,17 +13,14 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ml_deploy.errors import NoRelease
+from ml_deploy.errors import NoRelease, RolloutFailed
 from ml_deploy.releases import newpods, rollout
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
-from ml_deploy.releases.ownership import Applier, Tell
-from ml_deploy.releases.records import (
-    APP,
+from ml_deploy.releases.history import (
     DEPLOYING,
     FAILED,
     ROLLED_BACK,
     SUPERSEDED,
-    Records,
     Release,
     disqualified,
     fallback_of,
@@ -31,6 +28,9 @@ from ml_deploy.releases.records import (
     last_good_of,
     ref_of,
 )
+from ml_deploy.releases.ownership import Applier, Tell
+from ml_deploy.releases.record_secrets import APP
+from ml_deploy.releases.records import Records
 
 #: A selector that no pod has: a Service with it leads nowhere.
 OUT_OF_TRAFFIC = "ml-deploy/out-of-traffic"
@@ -111,7 +111,7 @@ def restore(
     _free_stuck_pods(cluster, applied, tell=tell, guard=guard)
     try:
         wait(applied)
-    except Exception:
+    except RolloutFailed:
         records.update(target, why="a rollback to it did not get ready")
         raise
     removed, left = _remove_extra(cluster, target, undone, tell=tell, guard=guard) if undone else ((), ())

@@ -19,6 +19,7 @@ _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
 _LOOK_LONGEST = 10.0
 _LOG_LINES = 15
+_ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
 _PATIENCE = {"probe": 8.0}  # seconds before it is told: probes fail while a server starts
 
 Tell = Callable[[str], None]
@@ -72,6 +73,8 @@ class _Wait:
         self._started = clock.monotonic()
         self._until = self._started + seconds
         self._done_since: float | None = None
+        self._only_address_since: float | None = None
+        self._changed = self._started
         self._next_look = self._started + _LOOK
         self._findings: dict[tuple[str, str], tuple[float, Finding]] = {}
         self._logs: dict[tuple[str, str], Finding] = {}
@@ -79,16 +82,26 @@ class _Wait:
 
     def run(self) -> dict[str, str]:
         events = self._cluster.watch_all(self._watches(), seconds=self._seconds)
-        for event in events:
-            if event is not None:
-                self._see(event.type, event.object)
-            if self._is_done():
-                return {f"{w.ref.kind} {w.ref.name}": _detail(w.verdict) for w in self._watched.values()}
-            if event is None or self._clock.monotonic() >= self._next_look:
-                self._look()
-            if self._clock.monotonic() >= self._until:
-                break
+        try:
+            for event in events:
+                if event is not None:
+                    self._see(event.type, event.object)
+                if self._is_done():
+                    return {f"{w.ref.kind} {w.ref.name}": _words(w.verdict) for w in self._watched.values()}
+                now = self._clock.monotonic()
+                if now >= self._next_look and not self._moves(now):
+                    self._look()
+                if now >= self._until:
+                    break
+        finally:
+            getattr(events, "close", lambda: None)()  # its threads end now, not when the error has been told
+        if self._done_since is not None:
+            raise self._failed(f"ready, but not for {self._stable_for:g} s within {self._seconds:.0f} s")
         raise self._failed(f"not ready within {self._seconds:.0f} s")
+
+    def _moves(self, now: float) -> bool:
+        """Whether something changed just now, so that nobody needs to be asked why nothing does (for some seconds)."""
+        return now - self._changed < _LOOK and now - self._next_look < _LOOK_LONGEST
 
     def _watches(self) -> list[WatchOf]:
         """One watch for each kind and namespace, narrowed to a name where there is only one."""
@@ -107,6 +120,7 @@ class _Wait:
                 raise self._failed(f"{known.ref.kind} {known.ref.name} was deleted by somebody else")
             return
         known.obj = obj
+        self._changed = self._clock.monotonic()
         before, known.verdict = known.verdict, rollout.verdict(obj)
         if known.verdict != before and not (isinstance(known.verdict, rollout.Done) and before == _UNSEEN):
             self._tell(f"{known.ref.kind} {known.ref.name}: {_words(known.verdict)}")
@@ -115,15 +129,30 @@ class _Wait:
             raise self._failed(f"{known.ref.kind} {known.ref.name}: {known.verdict.reason}", known.verdict.hint)
 
     def _is_done(self) -> bool:
-        if not all(isinstance(w.verdict, rollout.Done) for w in self._watched.values()):
+        now = self._clock.monotonic()
+        if not self._ready(now):
             self._done_since = None
             return False
-        now = self._clock.monotonic()
         if self._done_since is None:
             self._done_since = now
             if self._stable_for:
                 self._tell(f"ready after {now - self._started:.1f} s; watching it for {self._stable_for:g} s more")
         return now - self._done_since >= self._stable_for
+
+    def _ready(self, now: float) -> bool:
+        """All are Done; for a load balancer's address alone the others do not wait long: not every cluster has one."""
+        waiting = [w for w in self._watched.values() if not isinstance(w.verdict, rollout.Done)]
+        if not all(w.ref.kind == "Service" and w.verdict != _UNSEEN for w in waiting):
+            self._only_address_since = None
+            return False
+        if self._only_address_since is None:
+            self._only_address_since = now
+        if waiting and now - self._only_address_since < _ADDRESS:
+            return False
+        if waiting and self._done_since is None:
+            names = ", ".join(w.ref.name for w in waiting)
+            self._tell(f"Service {names}: no address after {_ADDRESS:.0f} s; the release is ready without it")
+        return True
 
     def _look(self) -> None:
         """Find out why what is not ready is not; stop when it is hopeless."""
@@ -190,10 +219,6 @@ _HINT = "Look at its pods (kubectl describe pod), or raise `timeout` when it onl
 def _ref(cluster: Cluster, obj: Object) -> Ref:
     meta = obj["metadata"]
     return Ref(obj["apiVersion"], obj["kind"], str(meta.get("namespace") or ""), meta["name"])
-
-
-def _detail(verdict: rollout.Verdict) -> str:
-    return verdict.detail if isinstance(verdict, rollout.Done) else ""
 
 
 def _words(verdict: rollout.Verdict) -> str:

@@ -27,6 +27,7 @@ class Input:
     default: str = ""
     required: bool = False
     secret: bool = False
+    masked: bool = False
     repeatable: bool = False
     choices: tuple[str, ...] = ()
 
@@ -48,9 +49,12 @@ def text(description: str, *, default: str = "", required: bool = False) -> Any:
     return _input(Input(description, str.strip, default, required))
 
 
-def secret(description: str) -> Any:
-    """A string that is masked in the log and left out of `repr`."""
-    return _input(Input(description, str.strip, secret=True))
+def secret(description: str, *, masked: bool = True) -> Any:
+    """A string that is left out of `repr`, and masked in the log.
+
+    masked: False where only a part of it is secret (a kubeconfig); its reader masks that part.
+    """
+    return _input(Input(description, str.strip, secret=True, masked=masked))
 
 
 def lines(description: str, *, default: str = "", required: bool = False) -> Any:
@@ -60,7 +64,7 @@ def lines(description: str, *, default: str = "", required: bool = False) -> Any
 
 def secret_lines(description: str) -> Any:
     """A newline-separated list of secrets."""
-    return _input(Input(description, _parse_lines, secret=True, repeatable=True))
+    return _input(Input(description, _parse_lines, secret=True, masked=True, repeatable=True))
 
 
 def flag(description: str, *, default: bool = False) -> Any:

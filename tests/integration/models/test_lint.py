@@ -217,6 +217,40 @@ def test_external_data_of_onnx_belongs_to_the_model(step: Step) -> None:
     onnx.save_model(helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17)]), folder / "model.onnx",
                     save_as_external_data=True, location="weights.bin")  # fmt: skip
     done = step.run(model="model")
-    assert (done.code, done.outputs["format"]) == (0, "onnx, onnx-data"), done.log
+    assert (done.code, done.outputs["format"]) == (0, "onnx"), done.log
     (folder / "weights.bin").rename(folder / "other.bin")
     assert step.run(model="model").code == 3
+
+
+def test_figures_requirements_and_sarif(step: Step) -> None:
+    from sarif_pydantic import Sarif  # type: ignore[import-untyped]
+
+    (step.workspace / "model.pkl").write_bytes(payloads.file(payloads.named("mine", "Clip")))
+    (step.workspace / "metrics.json").write_text('{"accuracy": 0.8}')
+    (step.workspace / "old.json").write_text('{"accuracy": 0.79}')
+    (step.workspace / "thresholds.yml").write_text(
+        "accuracy:\n  greater-is-better: true\n  threshold: 0.9\n  min-absolute-change: 0.05\n"
+    )
+    (step.workspace / "requirements.txt").write_text("torch==2.5.0\n")
+    inputs = {"model": "model.pkl", "metrics": "metrics.json", "thresholds": "thresholds.yml"}
+    assert "there is none" in step.run(**inputs).log
+    done = step.run(**inputs, baseline_metrics="old.json", requirements="requirements.txt", sarif="findings.sarif")
+    assert (done.code, done.outputs["verdict"], done.outputs["findings"], done.outputs["format"]) == (
+        3,
+        "deny",
+        "5",
+        "pickle",
+    )
+    assert "is 0.8, it must be at least 0.9" in done.log
+    assert done.outputs["sarif"] == str(step.workspace / "findings.sarif")
+    text = (step.workspace / "findings.sarif").read_text()
+    results = Sarif.model_validate_json(text, strict=False).runs[0].results
+    assert [result["ruleId"] for result in json.loads(text)["runs"][0]["results"]] == [
+        "pickle-global", "metric", "metric", "loader-version", "loader-version"]  # fmt: skip
+    assert results and results[0].locations[0].physical_location.artifact_location.uri == "model.pkl"
+
+
+def test_thresholds_need_figures(step: Step) -> None:
+    (step.workspace / "model.pkl").write_bytes(pickle.dumps(1))
+    done = step.run(model="model.pkl", thresholds="thresholds.yml")
+    assert (done.code, "`metrics` is missing" in done.log) == (2, True)

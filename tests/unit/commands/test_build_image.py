@@ -221,7 +221,7 @@ def test_the_users_dockerfile_with_labels_and_a_check(bench: Bench) -> None:
     assert bench.report(result)["check"]["cases"][0]["passed"]
     assert "| Ready after |" in result.summary()
     assert bench.container.removed == 1
-    assert bench.engine.ran[0].read_only
+    assert (bench.engine.ran[0].read_only, bench.engine.ran[0].capabilities) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,11 @@ def test_a_failed_step_is_named_with_its_line_and_its_last_word(output: str) -> 
         "Step 4/4 : COPY model.pkl /\nCOPY failed: file not found in build context or excluded by .dockerignore: stat model.pkl: file does not exist",
         '#6 [one 3/3] COPY model.pkl /\n#6 ERROR: "/model.pkl" not found: not found\n------\n > [one 3/3] COPY model.pkl /:\n------\n'
         'ERROR: failed to build: failed to solve: failed to compute cache key: "/model.pkl" not found: not found',
+        '#6 [one 3/3] COPY model.pkl /\n#6 ERROR: failed to calculate checksum of ref a::b: "/model.pkl": not found\n#5 CANCELED\n------\n'
+        " > [one 3/3] COPY model.pkl /:\n------\nDockerfile:6\n--------------------\n   6 | >>> COPY model.pkl /\n--------------------\n"
+        'ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum of ref a::b: "/model.pkl": not found',
     ],
-    ids=["classic", "buildkit"],
+    ids=["classic", "old", "buildkit"],
 )
 def test_a_missing_file_is_no_missing_base_image(output: str) -> None:
     why = failure(output)

@@ -83,6 +83,15 @@ def test_versions_of_the_user_go_before_ours() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("version", "pandas"), [("1.2.2", "1.5.3"), ("1.4.2", "2.1.4"), ("1.6.1", "2.2.3"), ("1.9.1", "2.3.3")]
+)
+def test_columns_by_name_bring_pandas_of_the_time(version: str, pandas: str) -> None:
+    anatomy = Anatomy(format="pickle", framework="scikit-learn", versions={"scikit-learn": version},
+                      classes=("sklearn.compose._column_transformer.ColumnTransformer",))  # fmt: skip
+    assert versions.choose(anatomy).pins["pandas"] == pandas
+
+
 def test_a_newer_scikit_learn_than_we_know_is_said() -> None:
     anatomy = Anatomy(format="pickle", framework="scikit-learn", versions={"scikit-learn": "1.42.0"})
     environment = versions.choose(anatomy)

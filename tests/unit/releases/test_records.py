@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ml_deploy.errors import NoRelease
-from ml_deploy.releases import records, restore
-from ml_deploy.releases.records import Release
+from ml_deploy.releases import history, record_secrets, restore
+from ml_deploy.releases.history import Release
 
 
 def release(revision: int, state: str, *, good: bool | None = None, activated: int | None = None) -> Release:
@@ -27,15 +27,15 @@ HISTORY = [CURRENT, UNDONE, BAD, UNJUDGED, GOOD]
 
 
 def test_current_is_what_went_live_last_not_the_newest_number() -> None:
-    assert records.current_of(HISTORY) == CURRENT
+    assert history.current_of(HISTORY) == CURRENT
     restored = replace(GOOD, activated=6)
-    assert records.current_of([CURRENT, restored]) == restored
-    assert records.current_of([release(1, "failed", activated=0)]) is None
+    assert history.current_of([CURRENT, restored]) == restored
+    assert history.current_of([release(1, "failed", activated=0)]) is None
 
 
 def test_only_what_was_judged_good_and_not_undone_is_gone_back_to() -> None:
     assert restore.choose(HISTORY, CURRENT) == GOOD
-    reasons = {r.revision: records.disqualified(r, before=5) for r in HISTORY}
+    reasons = {r.revision: history.disqualified(r, before=5) for r in HISTORY}
     assert reasons == {
         1: "", 2: "was never judged good", 3: "failed", 4: "was itself rolled back", 5: "is the current one",
     }  # fmt: skip
@@ -68,17 +68,17 @@ def test_a_named_revision_must_exist_and_have_been_written_whole() -> None:
 
 @pytest.mark.parametrize(("limit", "left"), [(1, {5, 1}), (2, {5, 4, 1}), (10, {5, 4, 3, 2, 1})])
 def test_the_current_and_the_last_good_one_are_never_evicted(limit: int, left: set[int]) -> None:
-    dropped = {r.revision for r in records.evictable(HISTORY, limit)}
+    dropped = {r.revision for r in history.evictable(HISTORY, limit)}
     assert {r.revision for r in HISTORY} - dropped == left
 
 
 def test_packing_is_exact_and_repeatable() -> None:
     objects = [{"kind": "ConfigMap", "data": {"ü": "\n"}}]
-    assert records.unpack(records.pack(objects)) == objects
-    assert records.pack(objects) == records.pack(objects)
+    assert record_secrets.unpack(record_secrets.pack(objects)) == objects
+    assert record_secrets.pack(objects) == record_secrets.pack(objects)
 
 
 def test_an_objects_key_leaves_its_version_out() -> None:
     one = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
     other = {"apiVersion": "apps/v1beta2", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ml"}}
-    assert records.key(records.ref_of(one, "ml")) == records.key(records.ref_of(other, "default"))
+    assert history.key(history.ref_of(one, "ml")) == history.key(history.ref_of(other, "default"))

@@ -175,3 +175,41 @@ def test_one_watch_for_each_kind() -> None:
     with pytest.raises(RolloutFailed):
         wait_ready(cast(Cluster, fake), several, seconds=2, clock=clock, tell=lambda _: None)
     assert fake.watched == [WatchOf("apps/v1", "Deployment", "ml"), WatchOf("apps/v1", "StatefulSet", "ml", "c")]
+
+
+def balanced(address: str = "") -> Object:
+    ingress = [{"ip": address}] if address else []
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "ml", "uid": "s"},
+            "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": ingress}}}  # fmt: skip
+
+
+def wait_for_both(*events: tuple[float, Object]) -> tuple[dict[str, str], float]:
+    clock = Clock()
+    fake = Fake(clock, events)
+    both = [balanced(), deployment()]
+    done = wait_ready(cast(Cluster, fake), both, seconds=300, clock=clock, tell=LOG.append)
+    return done, clock.now - 100.0
+
+
+def test_an_address_is_waited_for_but_not_for_ever() -> None:
+    done, seconds = wait_for_both((0, deployment(1)), (0, balanced()), (30, balanced("10.0.0.1")))
+    assert (done["Service web"], seconds) == ("10.0.0.1", 30)
+    done, seconds = wait_for_both((0, balanced()), (40, deployment(1)))
+    assert done["Service web"] == "its load balancer has no address yet" and 130 <= seconds <= 131
+
+
+def test_ready_too_late_to_stay_so() -> None:
+    with pytest.raises(RolloutFailed, match="ready, but not for 10 s within 20 s"):
+        wait([(15, deployment(1))], stable_for=10, seconds=20)
+
+
+def test_while_things_move_pods_are_looked_at_rarely() -> None:
+    looks: list[float] = []
+
+    def pods(after: float) -> list[Object]:
+        looks.append(after)
+        return []
+
+    moving = [(float(second), deployment(0)) for second in range(60)]
+    wait([*moving, (60, deployment(1))], pods=pods, seconds=90)
+    assert 1 <= len(looks) <= 6

@@ -31,6 +31,10 @@ def test_rows_by_the_features_names() -> None:
     assert arrays["input"].tolist() == [[1, 2]]
 
 
+def test_numbers_beside_text_stay_numbers() -> None:
+    assert predict_inputs([[1.5, "Ulm"], [2, "Bonn"]], ROWS, ())["input"].tolist() == [[1.5, "Ulm"], [2, "Bonn"]]
+
+
 def test_several_inputs_by_name() -> None:
     arrays = predict_inputs({"inputs": {"city": [["Ulm"]], "age": [[7]]}}, TWO, ())
     assert arrays["city"].dtype == object

@@ -21,8 +21,11 @@ from ml_deploy.models.formats import (
     pickles,
     refused,
     safetensors,
+    savedmodel,
+    skops,
     tars,
     torch,
+    trees,
     zips,
 )
 from ml_deploy.models.formats.zips import ZipFormat
@@ -41,6 +44,19 @@ class Format(Protocol):
         """Write findings to the context's log and return what the file says of itself."""
 
 
-FORMATS: tuple[Format, ...] = (refused, safetensors, npy, zips, tars, hdf5, compressed, torch, pickles, onnx)
+FORMATS: tuple[Format, ...] = (
+    refused,
+    safetensors,
+    npy,
+    zips,
+    tars,
+    hdf5,
+    compressed,
+    torch,
+    trees,
+    pickles,
+    savedmodel,
+    onnx,
+)
 #: Formats that are zips, told from each other by the names of their members.
-ZIP_FORMATS: tuple[ZipFormat, ...] = (npz, keras, torch)
+ZIP_FORMATS: tuple[ZipFormat, ...] = (npz, keras, skops, torch)

@@ -114,7 +114,6 @@ def inspect(member: Member, context: Context) -> Anatomy:
     with member.open() as source:
         reader = ModelUnpickler(source)
         error = walk(reader, source)
-        context.progress(source.tell())
     uses, oddities = reader.uses, reader.oddities
     globals_.judge(uses.values(), oddities.values(), context)
     if error is not None:

@@ -1,0 +1,129 @@
+"""What goes wrong in pods is told within 15 s, with its cause and a remedy; what is hopeless ends the wait."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.apps import config, service, web
+from tests.steps import Step, step
+
+from ml_deploy.adapters.cluster import ApiServer
+from ml_deploy.releases.cluster import Object, Ref
+
+pytestmark = pytest.mark.real_kubernetes
+
+Spoil = Callable[[Object], None]
+
+
+def pod_spec(obj: Object) -> Any:
+    return obj["spec"]["template"]["spec"]
+
+
+def too_big(obj: Object) -> None:
+    pod_spec(obj)["containers"][0]["resources"] = {"requests": {"cpu": "900"}}
+
+
+def no_config(obj: Object) -> None:
+    pod_spec(obj)["containers"][0]["envFrom"] = [{"configMapRef": {"name": "nowhere"}}]
+
+
+def no_secret_volume(obj: Object) -> None:
+    pod_spec(obj)["volumes"] = [{"name": "v", "secret": {"secretName": "nowhere"}}]
+    pod_spec(obj)["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+
+
+def no_claim(obj: Object) -> None:
+    pod_spec(obj)["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "nowhere"}}]
+
+
+def wrong_probe(obj: Object) -> None:
+    pod_spec(obj)["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/nope", "port": 8080}, "periodSeconds": 1}
+
+
+def greedy(obj: Object) -> None:
+    container = pod_spec(obj)["containers"][0]
+    container["command"] = ["/bin/sh", "-c", "/bin/busybox tail /dev/zero"]
+    container["resources"] = {"limits": {"memory": "16Mi"}}
+
+
+def root(obj: Object) -> None:
+    pod_spec(obj)["securityContext"] = {"runAsNonRoot": True}
+
+
+def no_command(obj: Object) -> None:
+    pod_spec(obj)["containers"][0]["command"] = ["/bin/serve-model"]
+
+
+def no_node(obj: Object) -> None:
+    pod_spec(obj)["nodeSelector"] = {"gpu": "a100"}
+
+
+TROUBLES: list[tuple[Spoil, str, str]] = [
+    (too_big, "no node can take it: .*Insufficient cpu", "Lower its requests"),
+    (no_config, "ConfigMap nowhere does not exist", "Create the ConfigMap nowhere"),
+    (no_secret_volume, "Secret nowhere does not exist", "Create the Secret nowhere"),
+    (no_claim, 'persistentvolumeclaim "nowhere" not found', "Create the claim"),
+    (wrong_probe, r"its readiness probe fails \(GET /nope on port 8080\): .*404", "probe's path and port"),
+    (greedy, "killed for using more than its limit of 16Mi", "Raise the memory limit"),
+    (root, "container web may not run as root", "USER 10001"),
+    (no_command, "serve-model.*no such file", "command"),
+    (no_node, "node affinity/selector", "node selector or affinity"),
+]
+
+
+@pytest.mark.parametrize("spoil, cause, remedy", TROUBLES, ids=lambda v: getattr(v, "__name__", ""))
+def test_troubles_of_pods(
+    cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path, spoil: Spoil, cause: str, remedy: str
+) -> None:
+    app = web(busybox)
+    spoil(app)
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, app, service())
+    assert (done.code, done.outputs["reason"]) == (11, "rollout"), done.log
+    told = re.search(rf"(?m)^ *(\d+\.\d) s  Pod .*{cause}", done.log)
+    assert told and float(told[1]) < 15, done.log
+    assert remedy in done.log and re.search(cause, done.summary)
+
+
+def test_a_quota(cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    cluster.create(quota)
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, web(busybox))
+    assert done.code == 11 and "the namespace's quota does not allow its pods" in done.log, done.log
+
+
+def test_an_immutable_field_is_found_before_anything_changes(
+    cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
+) -> None:
+    assert deploy(tmp_path, kubeconfig, cluster.namespace, config("c", a="1"), web(busybox)).code == 0
+    other = web(busybox)
+    other["spec"]["selector"]["matchLabels"] = other["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, config("c", a="2"), other)
+    assert done.code == 10 and "field is immutable" in done.log and "another name" in done.log, done.log
+    live = cluster.get(Ref("v1", "ConfigMap", cluster.namespace, "c"))
+    assert live and live["data"] == {"a": "1"}
+
+
+def test_an_autoscaler_keeps_the_say_over_replicas(
+    cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
+) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+              "spec": {"minReplicas": 2, "maxReplicas": 4, "scaleTargetRef": target}}  # fmt: skip
+    assert deploy(tmp_path, kubeconfig, cluster.namespace, web(busybox, replicas=3)).code == 0
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, web(busybox, answer="v2", replicas=1), scaler)
+    assert done.code == 0, done.log
+    live = cluster.get(Ref("apps/v1", "Deployment", cluster.namespace, "web"))
+    assert live and live["spec"]["replicas"] == 3 and '"v2"' in json.dumps(live["spec"]).replace("\\", "")
+
+
+def deploy(folder: Path, kubeconfig: str, namespace: str, *objects: Object) -> Step:
+    for name in ("output", "summary"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "app.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+    return step(folder, "deploy-aks", kubeconfig=kubeconfig, namespace=namespace, app="web", manifests="app.json",
+                timeout="14s")  # fmt: skip

@@ -1,0 +1,135 @@
+"""deploy-aks: which inputs go together, and what it renders without any cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from ml_deploy.commands import deploy_aks
+from ml_deploy.commands.ports import Adapters
+from ml_deploy.errors import InputError, ManifestError
+from ml_deploy.releases.cluster import Cluster, ClusterAccess
+from ml_deploy.runtime import fields
+from ml_deploy.runtime.console import Console
+from ml_deploy.runtime.github import Job
+
+IMAGE = "r.azurecr.io/churn@sha256:" + "1" * 64
+MANIFEST = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: churn}
+spec:
+  replicas: 2
+  template: {spec: {containers: [{name: c, image: churn}]}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: key}
+stringData: {token: very-secret}
+"""
+
+
+class NoCluster:
+    """Adapters of a job on a machine without any cluster."""
+
+    clock = time
+
+    def __init__(self, folder: Path) -> None:
+        self.log = io.StringIO()
+        self.console = Console(self.log, github=True)
+        self.job = Job({"GITHUB_WORKSPACE": str(folder), "RUNNER_TEMP": str(folder), "GITHUB_SHA": "abc"})
+
+    def cluster(self, access: ClusterAccess) -> Cluster:
+        raise AssertionError("it asked for a cluster")
+
+
+def refused(**given: str) -> str:
+    values = {"app": "churn", "image": IMAGE, **{name.replace("_", "-"): value for name, value in given.items()}}
+    with pytest.raises(InputError) as caught:
+        fields.read(deploy_aks.Inputs, values)
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"app": ""}, "`app` is required"),
+        ({"app": "Churn_1"}, "`app` must be a name of lower-case letters"),
+        ({"image": ""}, "`image` is missing"),
+        ({"images": IMAGE}, "`image` and `images` are both set"),
+        ({"image": "", "images": IMAGE}, "several `images` need `manifests`"),
+        ({"manifests": "k8s", "port": "80"}, "`port` and `manifests` contradict"),
+        ({"manifests": "k8s", "cpu": "1", "env": "A=b"}, "`cpu`, `env` and `manifests` contradict"),
+        ({"min_replicas": "2"}, "`max-replicas` is missing"),
+        ({"replicas": "3", "max_replicas": "5"}, "`replicas` and `max-replicas` contradict"),
+        ({"min_replicas": "5", "max_replicas": "2"}, "`min-replicas` is greater"),
+        ({"env": "A=b\n=c"}, "`env` has a line that is not NAME=value"),
+        ({"model_digest": "abc"}, "`model-digest` must be a digest"),
+        ({"kubeconfig": "x", "cluster_name": "y"}, "name two clusters"),
+        ({"resource_group": "x"}, "`cluster-name` is missing"),
+        ({"on_failure": "retry"}, "`on-failure` must be one of keep, rollback"),
+        ({"timeout": "ten"}, "`timeout` must be a duration"),
+    ],
+)
+def test_inputs_that_do_not_go_together(given: dict[str, str], told: str) -> None:
+    assert told in refused(**given)
+
+
+def test_the_value_of_an_env_line_is_never_shown() -> None:
+    assert "s3cr3t" not in refused(env="bad name=s3cr3t")
+
+
+def test_several_problems_are_told_together() -> None:
+    assert refused(app="", env="x", timeout="y").startswith("3 inputs are not right")
+
+
+def render(folder: Path, **given: str) -> tuple[deploy_aks.Result, str]:
+    values = {"app": "churn", "image": IMAGE, "dry-run": "client", **{k.replace("_", "-"): v for k, v in given.items()}}
+    adapters = NoCluster(folder)
+    result = deploy_aks.run(fields.read(deploy_aks.Inputs, values), cast(Adapters, adapters))
+    return result, adapters.log.getvalue()
+
+
+def test_rendered_without_a_cluster(tmp_path: Path) -> None:
+    (tmp_path / "k8s.yaml").write_text(MANIFEST)
+    result, log = render(tmp_path, manifests="k8s.yaml", model_digest="sha256:" + "2" * 64)
+    assert (result.status, result.image, result.revision) == ("rendered", IMAGE, None)
+    assert f"image: {IMAGE}" in result.diff and result.diff.index("kind: Secret") < result.diff.index(
+        "kind: Deployment"
+    )
+    assert f"container c gets {IMAGE} (was churn)" in log
+    assert "| Deployment | churn | k8s.yaml:1 |" in result.summary()
+    for shown in (log, result.diff, result.summary(), Path(result.report).read_text()):
+        assert "very-secret" not in shown
+
+
+def test_generated_without_a_cluster(tmp_path: Path) -> None:
+    result, _ = render(tmp_path, port="9000", max_replicas="3", env="A=b")
+    assert "containerPort: 9000" in result.diff and "kind: HorizontalPodAutoscaler" in result.diff
+    report = json.loads(Path(result.report).read_text())
+    assert [one["kind"] for one in report["objects"]] == [
+        "Service", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler",
+    ]  # fmt: skip
+
+
+def test_an_image_by_tag_is_warned_of(tmp_path: Path) -> None:
+    assert (
+        "::warning title=Image by tag::r.io/churn:v1 is not named by digest"
+        in render(tmp_path, image="r.io/churn:v1")[1]
+    )
+    assert "::warning" not in render(tmp_path)[1]
+
+
+def test_no_replicas_are_an_error_unless_an_autoscaler_rules(tmp_path: Path) -> None:
+    (tmp_path / "k8s.yaml").write_text(MANIFEST.replace("replicas: 2", "replicas: 0"))
+    with pytest.raises(ManifestError, match="0 replicas: nothing would serve"):
+        render(tmp_path, manifests="k8s.yaml")
+    target = "{scaleTargetRef: {kind: Deployment, name: churn}}"
+    ruled = f"---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: a}}\nspec: {target}\n"
+    (tmp_path / "more.yaml").write_text(ruled)
+    assert render(tmp_path, manifests="k8s.yaml\nmore.yaml")[0].status == "rendered"
