@@ -94,6 +94,7 @@ class Trial:
         """Requests from another process meanwhile; the yielded dictionary is filled with their counts at the end."""
         report, counts = self.state.path("users.json"), dict[str, Any]()
         report.unlink(missing_ok=True)
+        self.state.stop("users")  # what a run that was killed has left
         words: list[str | Path] = [sys.executable, "-E", "-s", LOCAL / "users.py", endpoint, self.cases, report]
         process = self.state.start("users", words)
         try:
