@@ -17,7 +17,7 @@ _TOP = {"Sequential", "Model", "Functional", "DTypePolicy", "FloatDTypePolicy", 
 _DENIED = {
     "Lambda": "runs Python code that comes with the file",
     "__lambda__": "is Python code that comes with the file",
-    "TorchModuleWrapper": "loads a pickle of torch's (CVE-2025-9906)",
+    "TorchModuleWrapper": "loads a pickle of torch's",
     "TFSMLayer": "loads a SavedModel from wherever the file says",
 }
 _REVIEWED = {"JaxLayer": "runs a function of jax's", "FlaxLayer": "runs a function of flax's"}
