@@ -18,7 +18,7 @@ def test_nothing_is_ended_that_was_not_started(tmp_path: Path) -> None:
     assert told == []
 
 
-@pytest.mark.parametrize("record", ["", "nonsense", f"{os.getpid()} 1"])
+@pytest.mark.parametrize("record", ["", "nonsense", f"{os.getpid()} 1"], ids=["empty", "nonsense", "another process"])
 def test_a_stale_record_ends_no_process(tmp_path: Path, record: str) -> None:
     (tmp_path / "engine").write_text(record)
     told: list[str] = []
