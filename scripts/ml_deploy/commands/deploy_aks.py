@@ -43,6 +43,7 @@ _GENERATED = (
     "port", "replicas", "min-replicas", "max-replicas", "cpu", "memory", "gpu", "env", "health-path", "service-type",
 )  # fmt: skip
 _LAST_WORDS = 2.0  # seconds of patience for letting go of the lock: after a cancel, the runner kills after ten
+_LONGEST_DIFF = 200_000  # characters; a job's outputs may have 1 MB
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -250,6 +251,7 @@ class _Run:
         pairs = [(self._live(cluster, one), one.after) for one in self._checked if one.after is not None]
         text = diff.diff(pairs)
         self._adapters.console.line(text or "no differences")
+        text = text if len(text) <= _LONGEST_DIFF else text[:_LONGEST_DIFF] + "\n(cut here: too long)"
         title = f"### 🔍 {self._inputs.app}: what would change in namespace {cluster.namespace}\n\n"
         notes = "".join(f"- {one.manifest.title}: {one.note}\n" for one in self._checked if one.note)
         details = title + notes + (f"\n```diff\n{text}\n```" if text else "Nothing.")
@@ -303,12 +305,20 @@ class _Run:
             f"### ✅ {self._inputs.app}: revision {progress.release.revision} is {progress.release.state}\n\n"
             f"Rolled out in {progress.rollout_seconds:.1f} s ({seconds:.1f} s in all)"
             + (f", reached at {where}" if where else "")
-            + "."
+            + (f"; before it, revision {progress.previous.revision} served" if progress.previous else "")
+            + f".\n\n{self._origin()}"
         )
         asked = f"\n\n{progress.asked.sentence()}\n\n{progress.asked.table()}" if progress.asked else ""
         details = f"{head}\n\n{self._table(progress)}{asked}"
         return self._result(status=progress.release.state, endpoint=where, details=details, objects=progress.applied,
                             progress=progress)  # fmt: skip
+
+    def _origin(self) -> str:
+        """What was deployed, in one line each."""
+        job, inputs = self._adapters.job, self._inputs
+        facts = [("image", image) for image in self._images]
+        facts += [("model", inputs.model_digest), ("commit", job.commit)]
+        return "  \n".join(f"{name} `{value}`" for name, value in facts if value)
 
     def _table(self, progress: Progress) -> str:
         rows = []
