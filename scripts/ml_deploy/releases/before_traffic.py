@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ml_deploy.checks import http
 from ml_deploy.checks.cases import Case, Report, judge
-from ml_deploy.errors import EndpointDown, InputError, MlDeployError, WrongAnswers
+from ml_deploy.errors import AuthFailed, EndpointDown, Forbidden, InputError, MlDeployError, Unreachable, WrongAnswers
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP, REVISION
@@ -197,8 +197,8 @@ def _start(cluster: Cluster, pod: Object, clock: Clock, until: float) -> Object:
 def _remove(cluster: Cluster, pod: Object) -> None:
     try:
         cluster.delete(Ref("v1", "Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]))
-    except (ApiError, MlDeployError):
-        pass  # it dies by activeDeadlineSeconds, and the next run removes it
+    except (ApiError, AuthFailed, Forbidden, Unreachable):
+        pass  # it dies by activeDeadlineSeconds, and the next run removes it (a cancel is not swallowed)
 
 
 def _labels(workload: Object) -> dict[str, str]:
