@@ -219,14 +219,14 @@ class Stack:
 
     def _runs(self, name: str, what: str) -> bool:
         """Whether the part runs for `what` and with today's code; stopped when it runs for something else."""
-        if self._state.process(name) and self._state.recall(f"part-{name}") == [what, _code()]:
+        if self._state.process(name) and self._state.recall(f"part-{name}") == [what, _code(name)]:
             return True
         if self._state.stop(name):
             self._say(f"Stopped: {name} (it was for another cluster, or of older code)")
         return False
 
     def _keep(self, name: str, what: str) -> None:
-        self._state.note(f"part-{name}", [what, _code()])
+        self._state.note(f"part-{name}", [what, _code(name)])
 
     def _start(self, name: str, script: Path, *words: str | Path, ready: Path, seconds: float) -> None:
         process = self._state.start(name, [sys.executable, "-E", "-s", script, *words])
@@ -236,9 +236,15 @@ class Stack:
             raise Problem(f"The {name} part did not start. The end of its log:\n{tail}")
 
 
-def _code() -> str:
-    """A digest of the local stack's code."""
-    files = sorted(LOCAL.rglob("*.py"))
+_CODE = {
+    "cluster": ("kube/*.py", "serving.py"),
+    "azure": ("azure.py", "registry.py", "faults.py", "serving.py"),
+}
+
+
+def _code(part: str) -> str:
+    """A digest of a part's code."""
+    files = sorted(file for pattern in _CODE[part] for file in LOCAL.glob(pattern))
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
