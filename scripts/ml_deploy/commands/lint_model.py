@@ -102,7 +102,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
 
 def _gates(inspections: list[Inspection], inputs: Inputs) -> list[Inspection]:
     inspections = gates.some_model(gates.variables(gates.external_data(inspections)))
-    inspections = [gates.forbidden_format(one, inputs.formats) for one in inspections]
+    inspections = [gates.mismatch(gates.forbidden_format(one, inputs.formats)) for one in inspections]
     return gates.too_large(inspections, inputs.max_model_size)
 
 

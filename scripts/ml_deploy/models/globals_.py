@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Verdict
-from ml_deploy.models.unpickler import MAKERS, Oddity, Use
+from ml_deploy.models.uses import MAKERS, Oddity, Use
 
 _DATA = Path(__file__).with_name("known_names.json")
 _LEVELS = ("value", "new", "call")

@@ -17,12 +17,12 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.source import Source, truncated
 from ml_deploy.models.stubs import Blob, Instance, Name, SmallList
+from ml_deploy.models.uses import ARGUMENTS, MAKERS, Oddity, Use
 
 _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
 _KEPT_TEXT = 1024  # the longest a module or name may be
@@ -30,43 +30,7 @@ _FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
 _LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
 _DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
 
-#: Functions of `copyreg` and the like that make an object of the class in their first argument, without calling it.
-MAKERS = {("copyreg", "_reconstructor"), ("copyreg", "__newobj__"), ("copyreg", "__newobj_ex__")}
-
-
-def _only_latin1(args: tuple[Any, ...]) -> str:
-    return "" if len(args) == 2 and args[1] in ("latin1", "latin-1") else "is called with a codec other than latin1"
-
-
-#: Calls that are harmless with some arguments only: a judge of the arguments says what is wrong with them.
-ARGUMENTS: dict[tuple[str, str], Callable[[tuple[Any, ...]], str]] = {
-    ("_codecs", "encode"): _only_latin1,
-}
-
-
 _Unpickler: Any = pickle._Unpickler  # typeshed knows only half of it
-
-
-@dataclass
-class Use:
-    """How a pickle uses one global. Offsets are of the first time; -1 is never."""
-
-    name: Name
-    raw: tuple[str, str]
-    offset: int
-    called: int = -1
-    made: int = -1
-    assigned: int = -1
-
-
-@dataclass
-class Oddity:
-    """Something that no ordinary pickler writes."""
-
-    rule: str
-    construct: str
-    message: str
-    offset: int
 
 
 class Stopped(Exception):

@@ -145,7 +145,7 @@ def _other_data(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        (_flag, "encrypted"), (_checksum, "checksum"), (_other_name, "zip-mismatch"), (_other_data, "checksum"),
+        (_flag, "encrypted"), (_checksum, "zip-mismatch"), (_other_name, "zip-mismatch"), (_other_data, "checksum"),
         (lambda data: EVIL + data, "trailing-data"), (lambda data: data + EVIL, "trailing-data"),
         (lambda data: data + data, "zip-mismatch"), (lambda data: data[: len(data) // 2], "unreadable"),
         (lambda data: b"PK\x03\x04" + data, "zip-mismatch"),
@@ -157,6 +157,16 @@ def test_zips_that_readers_see_differently_are_denied(
     found = _inspect(tmp_path, change(_torch()))
     assert found.verdict is Verdict.DENY
     assert rule in {finding.rule for finding in found.findings}, found.findings
+
+
+def test_bytes_between_members_are_denied(tmp_path: Path) -> None:
+    data = _zip({"a.pkl": pickle.dumps(1), "b.pkl": pickle.dumps(2)})
+    start = data.index(b"PK\x01\x02")
+    hidden = _zip({"hidden.pkl": EVIL})[: len(EVIL) + 40]
+    end = data.rindex(b"PK\x05\x06") + 16
+    moved = data[:start] + hidden + data[start:end] + struct.pack("<I", start + len(hidden)) + data[end + 4 :]
+    assert _inspect(tmp_path, data).verdict is Verdict.ALLOW
+    assert [f.rule for f in _inspect(tmp_path, moved).findings] == ["zip-mismatch"]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

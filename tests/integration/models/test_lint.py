@@ -150,6 +150,13 @@ def test_gates(step: Step) -> None:
     assert step.run(model="model.pkl", formats="pickle", max_model_size="1MB").code == 0
 
 
+def test_a_name_that_promises_another_format_needs_a_review(step: Step) -> None:
+    (step.workspace / "model.onnx").write_bytes(pickle.dumps([1]))
+    done = step.run(model="model.onnx")
+    assert (done.code, done.outputs["verdict"]) == (3, "review")
+    assert "The file is called .onnx but its format is pickle." in done.log
+
+
 def test_inputs_that_are_not_right(step: Step) -> None:
     done = step.run(model="nothing/*.onnx")
     assert done.code == 2

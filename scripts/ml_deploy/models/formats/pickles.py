@@ -12,7 +12,8 @@ from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.source import Member, Source
 from ml_deploy.models.stubs import Instance
-from ml_deploy.models.unpickler import InertUnpickler, Oddity, Use
+from ml_deploy.models.unpickler import InertUnpickler
+from ml_deploy.models.uses import Oddity, Use
 
 NAME = "pickle"
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")

@@ -12,7 +12,7 @@ from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.formats.zips import Archive
 from ml_deploy.models.stubs import Name
-from ml_deploy.models.unpickler import Use
+from ml_deploy.models.uses import Use
 
 NAME = "skops"
 _LONGEST = 256 << 20  # bytes

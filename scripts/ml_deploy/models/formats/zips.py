@@ -99,15 +99,17 @@ def _open(member: Member) -> Archive:
             raise Unreadable(f"it has more than {_MOST_MEMBERS:,} members", rule="budget")
         _ends(source, archive, member.size or 0)
         members: dict[str, Member] = {}
+        position, slack = 0, 0
         for info in sorted(infos, key=lambda one: one.header_offset):
+            _gapless(position, info.header_offset, slack)
             start = _header(source, info)
+            position, slack = start + info.compress_size, 24 if info.flag_bits & 8 else 0
             if info.filename in members:
                 raise Unreadable(f"it has {info.filename!r} twice: readers may take either", rule="zip-mismatch")
             if not info.is_dir():
                 members[info.filename] = _member(member, info, start)
                 _checksum(members[info.filename], info)
-        if infos and min(info.header_offset for info in infos) > 0:
-            raise Unreadable("something precedes the zip archive in the same file", offset=0, rule="zip-mismatch")
+        _gapless(position, archive.start_dir, slack)
     return Archive(member, members)
 
 
@@ -119,6 +121,16 @@ def _ends(source: Source, archive: zipfile.ZipFile, size: int) -> None:
         raise Unreadable("something follows the zip archive in the same file", offset=size, rule="trailing-data")
     if b"PK\x05\x06" in archive.comment:
         raise Unreadable("its comment holds another table of contents", rule="zip-mismatch")
+
+
+def _gapless(end: int, start: int, slack: int) -> None:
+    """Members follow each other without a gap (but for a descriptor of a known size) and without sharing bytes.
+
+    What lies in a gap is seen by readers that go from header to header, and by nobody who reads the table.
+    """
+    if not end <= start <= end + slack:
+        what = "something precedes the zip archive" if end == 0 else "there are bytes that belong to no member"
+        raise Unreadable(f"{what} in the same file", offset=min(end, start), rule="zip-mismatch")
 
 
 def _header(source: Source, info: zipfile.ZipInfo) -> int:
@@ -135,6 +147,15 @@ def _header(source: Source, info: zipfile.ZipInfo) -> int:
     if name != expected or method != info.compress_type:
         raise Unreadable(f"{info.filename!r} is called or packed otherwise in its own header", offset=info.header_offset,
                          rule="zip-mismatch")  # fmt: skip
+    sizes = fields[6:9]
+    if (
+        not (flags | info.flag_bits) & 8
+        and 0xFFFFFFFF not in sizes
+        and sizes != (info.CRC, info.compress_size, info.file_size)
+    ):
+        raise Unreadable(
+            f"{info.filename!r} has another size in its own header", offset=info.header_offset, rule="zip-mismatch"
+        )
     parts = info.filename.replace("\\", "/").split("/")
     if info.filename.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in info.orig_filename:
         raise Unreadable(f"{info.filename!r} would leave the folder that it is unpacked in", rule="zip-path")
