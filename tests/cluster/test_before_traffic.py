@@ -85,7 +85,7 @@ def test_it_says_why_the_pod_does_not_start(
     cluster: ApiServer, busybox: str, fault: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(RolloutFailed, match=words):
-        ask(cluster, [service(), web(busybox, **fault)], "v2", seconds=4)
+        ask(cluster, [service(), web(busybox, **fault)], "v2", seconds=8)
     assert pods(cluster) == []
 
 
