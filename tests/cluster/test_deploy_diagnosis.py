@@ -127,3 +127,37 @@ def deploy(folder: Path, kubeconfig: str, namespace: str, *objects: Object) -> S
     (folder / "app.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
     return step(folder, "deploy-aks", kubeconfig=kubeconfig, namespace=namespace, app="web", manifests="app.json",
                 timeout="14s")  # fmt: skip
+
+
+def test_a_custom_resource_with_its_definition_in_one_release(
+    api: ApiServer, cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
+) -> None:
+    group = f"{cluster.namespace}.example.com"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": "Model", "plural": "models", "singular": "model"}
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                  "metadata": {"name": f"models.{group}"},
+                  "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}}  # fmt: skip
+    model = {"apiVersion": f"{group}/v1", "kind": "Model", "metadata": {"name": "m"}, "spec": {"a": 1}}
+    try:
+        first = deploy(tmp_path, kubeconfig, cluster.namespace, model, definition, web(busybox))
+        assert first.code == 0, first.log
+        assert "unknown until its CustomResourceDefinition exists" in first.log
+        live = cluster.get(Ref(f"{group}/v1", "Model", cluster.namespace, "m"))
+        assert live and live["spec"] == {"a": 1}
+        again = deploy(tmp_path, kubeconfig, cluster.namespace, model, definition, web(busybox))
+        assert again.code == 0, again.log
+    finally:
+        api.delete(Ref("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", f"models.{group}"))
+
+
+def test_a_namespace_in_the_release(api: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path) -> None:
+    name = f"ml-deploy-test-own-{tmp_path.name[-20:].replace('_', '-').lower()}"
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    try:
+        done = deploy(tmp_path, kubeconfig, name, config("c", a="1"), namespace)
+        assert done.code == 0, done.log
+        assert f"unknown until namespace {name} exists" in done.log
+    finally:
+        api.delete(Ref("v1", "Namespace", "", name))

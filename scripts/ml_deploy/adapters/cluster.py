@@ -99,10 +99,10 @@ class ApiServer:
 
     def kind(self, api_version: str, kind: str) -> Kind | None:
         """Discovery, cached; None when the cluster does not know the kind."""
-        for known in self._kinds.get(api_version) or self._discover(api_version):
-            if known.kind == kind:
-                return known
-        return None
+        known = {one.kind: one for one in self._kinds.get(api_version) or ()}
+        if kind not in known:  # it may have been defined since
+            known = {one.kind: one for one in self._discover(api_version)}
+        return known.get(kind)
 
     def get(self, ref: Ref) -> Object | None:
         """The object, or None when there is none."""
