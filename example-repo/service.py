@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel, conlist
 
 FEATURES = 13
-CULTIVARS = ("class_0", "class_1", "class_2")
 
 #: Fault injection for drills, switched on in k8s/deployment.yaml: wrong, crash or slow. Empty in production.
 FAULT = os.environ.get("MODEL_FAULT", "")
@@ -44,6 +43,6 @@ def predict(request: Request) -> Answer:
     if FAULT == "slow":
         time.sleep(0.8)
     return Answer(
-        predictions=[CULTIVARS[k] for k in probabilities.argmax(axis=1)],
+        predictions=[str(model.classes_[k]) for k in probabilities.argmax(axis=1)],
         probabilities=probabilities.tolist(),
     )

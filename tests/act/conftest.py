@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,14 @@ Act = Callable[..., Ran]
 
 
 @pytest.fixture
-def consumer(tmp_path: Path) -> Consumer:
-    """The example, as a repository of its own."""
+def consumer(tmp_path: Path) -> Iterator[Consumer]:
+    """The example, as a repository of its own; the images that its commits made go at the end."""
     made = Consumer(tmp_path / "consumer")
     made.fresh("The wine classifier")
-    return made
+    yield made
+    if shutil.which("docker"):
+        images = [f"wine:{commit}" for commit in made.commits()]
+        subprocess.run(["docker", "image", "rm", "--force", *images], capture_output=True, check=False)
 
 
 @pytest.fixture

@@ -81,3 +81,14 @@ def test_from_a_read_only_action_folder(export: Path, base_image: str, consumer:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_root_action_runs_the_parts_that_are_not_skipped(act: Act) -> None:
+    inputs = {
+        "model": "model/wine.joblib", "skip": "build-image\npush-acr\nsmoke-test", "app": "wine", "manifests": "k8s",
+        "image": "registry.example/wine:1", "dry-run": "client",
+    }  # fmt: skip
+    ran = act([{"id": "all", "uses": "org/ml-deploy@v1", "with": inputs}])
+    assert ran.job == "success", ran.log
+    assert ran.output("all", "verdict") == "allow"
+    assert "wine" in ran.log
