@@ -149,6 +149,7 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
     def _call(self, function: Any, args: tuple[Any, ...]) -> Instance:
         if isinstance(function, Name) and function.key in MAKERS and args:
             self._note(function, "called", args)
+            self._base(function, args)
             return self.make(args[0], args[1:])
         if isinstance(function, Name):
             self._note(function, "called", args)
@@ -159,6 +160,14 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
             "pickle-call-of-object", str(function.of or "an object"), "calls an object that was made while loading"
         )
         return Instance(None, args)
+
+    def _base(self, maker: Name, args: tuple[Any, ...]) -> None:
+        """`_reconstructor(cls, base, state)` runs the base's `__init__` with the state, unless it is object's."""
+        if maker.name == "_reconstructor" and len(args) > 1:
+            if not isinstance(args[1], Name):
+                raise TypeError("a base that is no class")
+            if args[1].key != ("builtins", "object"):
+                self._note(args[1], "called", args[2:])
 
     def load_newobj(self) -> None:
         """NEWOBJ: an object made by `__new__`, without its `__init__`."""

@@ -212,6 +212,22 @@ def test_a_folder_of_texts_is_no_model(step: Step) -> None:
     assert "of no format that is known" in step.run(model="a.json").log
 
 
+def test_a_saved_model_folder(step: Step) -> None:
+    graph = b"".join(
+        bytes([10, len(name) + 5, 10, 1]) + b"n" + bytes([18, len(name)]) + name for name in (b"NoOp", b"MatMul")
+    )
+    inner = bytes([10, 2, 34, 0, 18, len(graph)]) + graph
+    folder = step.workspace / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01\x12" + bytes([len(inner)]) + inner)
+    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(b"\0\1\2\3" * 10)
+    (folder / "variables" / "variables.index").write_bytes(b"\0\0\1\2" * 10)
+    done = step.run(model="model")
+    assert (done.code, done.outputs["format"]) == (0, "savedmodel"), done.log
+    (folder / "variables" / "more.bin").write_bytes(b"\0\1\2\3" * 10)
+    assert step.run(model="model").code == 3
+
+
 def test_external_data_of_onnx_belongs_to_the_model(step: Step) -> None:
     import onnx
     from onnx import helper, numpy_helper
