@@ -103,7 +103,7 @@ def apply(kind: Kind, live: Object | None, config: Object, manager: str, sub: st
     for one in rest:
         others = _union(others, one["fieldsV1"])
     entry = {"manager": manager, "operation": "Apply", "apiVersion": kind.api_version, "fieldsType": "FieldsV1",
-             "time": mine[0]["time"] if before == owned else now, "fieldsV1": owned}  # fmt: skip
+             "time": mine[0]["time"] if mine and before == owned else now, "fieldsV1": owned}  # fmt: skip
     merged: Object = _prune(_merge(live, config), before, owned, others)
     entry |= {"subresource": sub} if sub else {}
     return {**merged, "metadata": {**merged["metadata"], "managedFields": [*rest, entry]}}
