@@ -28,9 +28,7 @@ section { border: 1px solid #d1d9e0; border-radius: 6px; padding: 0 1.5rem; marg
 def render(title: str, steps: Sequence[Step], summaries: Sequence[str]) -> str:
     """One page without scripts or anything from elsewhere (its policy forbids both)."""
     markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    rows = "".join(
-        f"<tr><td>{step.mark}</td><td>{escape(step.name)}</td><td>{step.seconds:.1f} s</td></tr>" for step in steps
-    )
+    rows = "".join(f"<tr><td>{step.mark}</td><td>{escape(step.name)}</td><td>{_time(step)}</td></tr>" for step in steps)
     sections = "".join(f"<section>{markdown.render(one)}</section>" for one in summaries)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -38,3 +36,7 @@ def render(title: str, steps: Sequence[Step], summaries: Sequence[str]) -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         f"<table><tr><th></th><th>step</th><th>time</th></tr>{rows}</table>{sections}</body></html>\n"
     )
+
+
+def _time(step: Step) -> str:
+    return "skipped" if step.state == "skipped" else f"{step.seconds:.1f} s"
