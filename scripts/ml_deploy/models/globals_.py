@@ -67,11 +67,11 @@ def never_allowed(module: str, name: str) -> str:
         return "is no name that Python could import"
     if "." in name:
         return "reaches through an object for one of its attributes"
-    if root == "__main__":
-        return ""
+    if root == "__main__" and not name.startswith("__"):
+        return ""  # a class of the script that saved the model: its user may vouch for it
     if _listed(_DOORS, module, name) or _listed(_DOOR_PACKAGES, module, name):
         return "can load or run what nobody has looked at"
-    if root in _STDLIB:
+    if root in _STDLIB and root != "__main__":
         return "is part of Python's standard library, which can run code, read and write files and connect"
     if name.startswith("__") or any(part.startswith("__") for part in module.split(".")):
         return "is a special name of Python's, which gives a way to everything else"

@@ -161,6 +161,9 @@ def _limit(memory: int, seconds: float) -> None:
         import resource
     except ImportError:  # Windows has no such limits; time is watched there too
         return
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 60, int(seconds) + 60))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted = {"RLIMIT_AS": memory, "RLIMIT_CPU": int(seconds) + 60, "RLIMIT_CORE": 0}
+    for name, value in wanted.items():
+        try:
+            resource.setrlimit(getattr(resource, name), (value, value))
+        except (ValueError, OSError):  # macOS refuses RLIMIT_AS
+            continue

@@ -363,6 +363,20 @@ def joblib_lying_size(marker: str) -> bytes:
     )
 
 
+def joblib_without_reading(marker: str) -> bytes:
+    """The wrapper's `read` is replaced by a harmless class, so joblib goes on where the array should be."""
+    state = {
+        "read": named("builtins", "slice"),
+        "shape": (400,),
+        "order": "C",
+        "dtype": Raw(_BYTES),
+        "allow_mmap": True,
+    }
+    wrapper = named("joblib.numpy_pickle", "NumpyArrayWrapper").data + b")\x81" + value(state) + b"b"
+    first = _array(_BYTES, (5,), b"\xff\x00abc", alignment=False) + b"0"  # where a plain unpickler gives up
+    return b"\x80\x04" + first + (wrapper + b"0" + _touch(marker).data + b".").ljust(len(wrapper) + 400, b"N") + b"."
+
+
 def array_as_opcodes(marker: str) -> bytes:
     """joblib reads the payload as an array; `pickle.load` runs it."""
     payload = b"0" + _touch(marker).data + b"."
@@ -400,6 +414,7 @@ TRICKS = [
     Payload("joblib: behind an array", joblib_after_array, "joblib"),
     Payload("joblib: in an object array", joblib_object_array, "joblib"),
     Payload("joblib: lying size", joblib_lying_size, "joblib"),
+    Payload("joblib: read replaced", joblib_without_reading, "joblib"),
     Payload("joblib file for pickle.load", array_as_opcodes),
     *map(_compressed, _COMPRESSORS),
 ]  # fmt: skip

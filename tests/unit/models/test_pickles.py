@@ -87,7 +87,7 @@ def test_what_no_ordinary_pickle_has(tmp_path: Path, opcodes: bytes, expected: t
         ("numpy", "load"), ("numpy.f2py.diagnose", "run"), ("joblib", "load"), ("torch.serialization", "load"), ("torch.hub", "load"),
         ("pandas.io.pickle", "read_pickle"), ("cloudpickle.cloudpickle", "_make_function"), ("dill._dill", "_create_function"),
         ("sklearn.base", "BaseEstimator.__init__"), ("numpy", "f2py.os.system"), ("mine", "__class__"), ("a.__b__", "c"),
-        ("aiohttp.client", "ClientSession"), ("requests", "get"), ("torch._inductor.codecache", "compile_file"), ("mine", "a b"),
+        ("aiohttp.client", "ClientSession"), ("requests", "get"), ("torch._inductor.codecache", "compile_file"), ("mine", "a b"), ("__main__", "__builtins__"),
     ],
 )  # fmt: skip
 def test_names_that_are_never_allowed(tmp_path: Path, module: str, name: str) -> None:

@@ -17,6 +17,7 @@ from ml_deploy.models.uses import Oddity, Use
 
 NAME = "pickle"
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_WRAPPER_STATE = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
 _OLD_WRAPPERS = {("joblib.numpy_pickle_compat", "NDArrayWrapper"), ("joblib.numpy_pickle_compat", "ZNDArrayWrapper"),
                  ("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}  # fmt: skip
 _MOST_PICKLES = 10_000
@@ -66,7 +67,9 @@ class ModelUnpickler(InertUnpickler):
 
     def _array(self, wrapper: Instance) -> Instance:
         self.arrays += 1
-        if wrapper.args and not arrays.is_plain(wrapper.args):
+        # Any other attribute could take the place of a method of the wrapper's, and read less, or more, than an array.
+        state = wrapper.state if isinstance(wrapper.state, dict) else {"": None}
+        if not set(state) <= _WRAPPER_STATE or (wrapper.args and not arrays.is_plain(wrapper.args)):
             raise Unreadable(
                 "joblib's array wrapper is made in an unusual way", offset=self.source.tell(), rule="joblib-array"
             )
