@@ -28,6 +28,7 @@ _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
 _KEPT_TEXT = 1024  # the longest a module or name may be
 _FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
 _LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
+_USED_IN_LOADING = {"append", "extend", "add"}  # looked up on the object, so an attribute takes a method's place
 _DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
 
 _Unpickler: Any = pickle._Unpickler  # typeshed knows only half of it
@@ -223,9 +224,11 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
             if isinstance(part, dict):
                 kept.update(part)
         target.state = kept if any(isinstance(part, dict) for part in parts) else state
-        for key in kept:
-            if isinstance(key, str) and key.startswith("__") and key.endswith("__"):
-                self.odd("pickle-special-attribute", f"{target.of}.{key}", "sets a special attribute of an object")
+        for key, value in kept.items():
+            special = isinstance(key, str) and key.startswith("__") and key.endswith("__")
+            shadows = key in _USED_IN_LOADING and isinstance(value, (Name, Instance))
+            if special or shadows:
+                self.odd("pickle-special-attribute", f"{target.of}.{key}", "sets an attribute that loading itself uses")
 
     # Containers: no opcode reads from them, so they are kept small.
 

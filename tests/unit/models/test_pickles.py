@@ -57,6 +57,10 @@ def test_an_allowed_name_may_be_called(tmp_path: Path) -> None:
         (b"csklearn.base\nBaseEstimator\n(N}\x8c\x01aNstb.", (Verdict.DENY, "pickle-changes-global")),
         (b"csklearn.base\nBaseEstimator\n)\x81)R.", (Verdict.REVIEW, "pickle-call-of-object")),
         (b"csklearn.base\nBaseEstimator\n)\x81}\x8c\x09__class__Nsb.", (Verdict.REVIEW, "pickle-special-attribute")),
+        (
+            b"csklearn.base\nBaseEstimator\n)\x81}\x8c\x06appendcbuiltins\nlen\nsb.",
+            (Verdict.REVIEW, "pickle-special-attribute"),
+        ),
         (b"csklearn.base\nBaseEstimator\n)R.", (Verdict.REVIEW, "pickle-global")),
         (
             b"ccopyreg\n_reconstructor\ncxgboost.core\nBooster\ncxgboost.core\nBooster\n\x8c\x01a\x87R.",
