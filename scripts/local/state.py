@@ -28,6 +28,15 @@ class State:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def claim(self) -> bool:
+        """Mark the folder as ours, so that it may be removed as a whole; False when it holds other things."""
+        marker = self.folder / "made-by-try.sh"
+        others = {path.name for path in self.folder.iterdir()} - {"ml-deploy"}  # where try.sh makes the environment
+        if not marker.exists() and others:
+            return False
+        marker.touch()
+        return True
+
     def path(self, *parts: str) -> Path:
         """A path in the state folder; its parent is made."""
         path = self.folder.joinpath(*parts)

@@ -24,8 +24,12 @@ def main(argv: list[str]) -> int:
     """Exit code 0 when the pipeline did what it should: serve a good model, stop a bad one."""
     began = time.monotonic()
     args = _arguments(argv)
-    state = State(args.state)
+    state = State(args.state.resolve())
     try:
+        if not state.claim():
+            raise Problem(
+                f"{state.folder} holds other things: give --state a folder of its own, which --down may remove."
+            )
         with state.locked(say):
             stack = Stack(state, say)
             if args.down:

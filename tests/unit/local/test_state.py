@@ -17,6 +17,16 @@ def state(tmp_path: Path) -> State:
     return State(tmp_path / "state")
 
 
+def test_only_a_folder_of_its_own_is_claimed(state: State, tmp_path: Path) -> None:
+    (state.folder / "ml-deploy").mkdir()
+    assert state.claim()
+    state.note("good", 1)
+    assert state.claim()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").touch()
+    assert not State(tmp_path / "home").claim()
+
+
 def test_notes(state: State) -> None:
     assert state.recall("good") is None
     state.note("good", {"endpoint": "http://x"})
