@@ -107,7 +107,9 @@ def _run(paths: list[str], settings: dict[str, Any], limits: Limits) -> list[Ins
 
 def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     environment = {"PATH": os.environ.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-E", "-s", "-B", "-X", "utf8", "-c", _CODE, str(_SCRIPTS)]
+    cached = ["-B"] if sys.dont_write_bytecode else []
+    cached += ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
+    command = [sys.executable, "-E", "-s", *cached, "-X", "utf8", "-c", _CODE, str(_SCRIPTS)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=environment
     )  # fmt: skip
