@@ -39,7 +39,7 @@ def given(folder: Path, kubeconfig: str, namespace: str, objects: tuple[Object, 
     """The inputs that all have, and the manifests written."""
     for name in ("output", "summary"):
         (folder / name).unlink(missing_ok=True)
-    inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": app, "timeout": "45s"}
+    inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": app, "timeout": "45s", "on_failure": "keep"}
     if objects:
         items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         (folder / "app.json").write_text(json.dumps(items))

@@ -126,7 +126,7 @@ def deploy(folder: Path, kubeconfig: str, namespace: str, *objects: Object) -> S
         (folder / name).unlink(missing_ok=True)
     (folder / "app.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
     return step(folder, "deploy-aks", kubeconfig=kubeconfig, namespace=namespace, app="web", manifests="app.json",
-                timeout="14s")  # fmt: skip
+                timeout="14s", on_failure="keep")  # fmt: skip
 
 
 def test_a_custom_resource_with_its_definition_in_one_release(

@@ -98,7 +98,7 @@ def test_a_cluster_that_goes_away_in_the_middle(cluster: ApiServer, proxy: Proxy
     (tmp_path / "app.json").write_text(json.dumps(items))
     proxy.ask("POST", {"fault": "refuse", "times": 0, "after": 25})
     done = step(tmp_path, "deploy-aks", kubeconfig=proxy.kubeconfig, namespace=cluster.namespace, app="web",
-                manifests="app.json", timeout="6s")  # fmt: skip
+                manifests="app.json", timeout="6s", on_failure="keep")  # fmt: skip
     assert (done.code, done.outputs["reason"]) == (9, "unreachable"), done.log
     assert "does not answer" in done.log
     proxy.ask("DELETE")

@@ -33,7 +33,8 @@ def deploy(folder: Path, kubeconfig: str, namespace: str, *objects: Object, **in
     for name in ("output", "summary"):
         (folder / name).unlink(missing_ok=True)
     (folder / "app.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-    how = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "manifests": "app.json", "timeout": "50s"}
+    how = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "manifests": "app.json", "timeout": "50s",
+           "on_failure": "keep"}  # fmt: skip
     return step(folder, "deploy-aks", **{**how, **inputs})
 
 

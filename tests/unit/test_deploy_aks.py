@@ -72,7 +72,7 @@ def refused(**given: str) -> str:
         ({"model_digest": "abc"}, "`model-digest` must be a digest"),
         ({"kubeconfig": "x", "cluster_name": "y"}, "name two clusters"),
         ({"resource_group": "x"}, "`cluster-name` is missing"),
-        ({"on_failure": "retry"}, "`on-failure` must be one of keep, rollback"),
+        ({"on_failure": "retry"}, "`on-failure` must be one of rollback, keep"),
         ({"timeout": "ten"}, "`timeout` must be a duration"),
     ],
 )

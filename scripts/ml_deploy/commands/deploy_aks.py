@@ -76,7 +76,7 @@ class Inputs(ClusterInputs):
     stable_for: float = duration("How long it must stay healthy after the rollout.", default="0s")
     on_failure: str = choice(
         "What to do when the rollout fails: `rollback` restores the last good release, `keep` leaves things as they are.",
-        ("keep", "rollback"), default="keep",
+        ("rollback", "keep"), default="rollback",
     )  # fmt: skip
     rollback_timeout: float = duration("How long a rollback may take, beyond `timeout`.", default="5m")
     adopt: bool = flag("Take over objects that Helm, Argo CD, Flux or another tool owns.")
