@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ENGINE = Path(__file__).resolve().parents[1] / "scripts" / "local" / "engine.py"
-STATE = Path(tempfile.gettempdir()) / f"ml-deploy-{os.getuid()}" / "tests"
+STATE = Path(tempfile.gettempdir()) / f"ml-deploy-{os.getuid()}" / f"tests-{os.getpid()}"  # this run's own
 WITHOUT_ENGINE = {"unit", "contract"}
 
 
@@ -24,9 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the engine if the tests started it."""
-    if not hasattr(config, "workerinput"):
+    """End the engine if this run started it."""
+    if not hasattr(config, "workerinput") and STATE.exists():
         subprocess.run([sys.executable, str(ENGINE), "down", str(STATE)], check=False)
+        shutil.rmtree(STATE, ignore_errors=True)
 
 
 def _wants_engine(chosen: list[str]) -> bool:
