@@ -196,7 +196,9 @@ class ApiServer:
         if response.status in (400, 404):  # no such pod, or its container has not started
             return ""
         self._check(response, "get", "pods/log", namespace)
-        return response.body.decode(errors="replace")
+        text = response.body.decode(errors="replace")
+        # Between a container's end and its removal kubelet answers 200 with this sentence in place of a log.
+        return "" if text.startswith("unable to retrieve container logs for ") else text
 
     def ask(
         self, namespace: str, target: str, method: str, path: str, *,

@@ -176,10 +176,11 @@ class _Wait:
     def _report(self, finding: Finding) -> None:
         """Tell of a trouble once, and again when it has become hopeless; with the log that helps."""
         key = (finding.kind, finding.grace)
-        if key in self._told:
-            return
-        self._told[key] = finding
-        self._tell(finding.line)
+        if key not in self._told:
+            self._told[key] = finding
+            self._tell(finding.line)
+        elif any(kind == finding.kind for kind, _ in self._logs):
+            return  # else its log was not there yet when it was told
         log = newpods.log_of(self._cluster, finding, _LOG_LINES)
         if log and (finding.kind, log) not in self._logs:
             self._logs[finding.kind, log] = finding
