@@ -117,7 +117,7 @@ def _spoil(trial: Trial, kind: str, image: str) -> str:
         return trial.consumer.spoil(kind)
     folder = trial.state.path("drill", "model").parent
     words = ["docker", "run", "--rm", "--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/drill",
-             "--volume", f"{trial.consumer.folder}:/work:ro", image, "python3", "/work/train.py", "--shuffle-labels",
+             "--volume", f"{trial.consumer.folder}:/example:ro", image, "python3", "/example/train.py", "--shuffle-labels",
              "--out", "/drill"]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
