@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.busybox import static_busybox
+from tests.cluster.apps import PREDICT
 
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.releases.cluster import ClusterAccess, Ref
@@ -146,3 +148,15 @@ def _wait_for(port: int) -> None:
                 return
         time.sleep(0.05)
     pytest.fail("the registry on this machine does not start")
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Callable[[str], str]:
+    """A file of golden predictions that expects one answer."""
+
+    def write(answer: str) -> str:
+        path = tmp_path / "cases.jsonl"
+        path.write_text(json.dumps({"path": PREDICT, "method": "GET", "expect": {"prediction": answer}}) + "\n")
+        return str(path)
+
+    return write

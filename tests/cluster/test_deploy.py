@@ -47,18 +47,6 @@ def given(folder: Path, kubeconfig: str, namespace: str, objects: tuple[Object, 
     return inputs
 
 
-@pytest.fixture
-def cases(tmp_path: Path) -> Callable[[str], str]:
-    """A file of golden predictions that expects one answer."""
-
-    def write(answer: str) -> str:
-        path = tmp_path / "cases.jsonl"
-        path.write_text(json.dumps({"path": PREDICT, "method": "GET", "expect": {"prediction": answer}}) + "\n")
-        return str(path)
-
-    return write
-
-
 def live(cluster: ApiServer, kind: str = "Deployment", name: str = "web") -> Any:
     return cluster.get(Ref({"Deployment": "apps/v1"}.get(kind, "v1"), kind, cluster.namespace, name))
 

@@ -62,18 +62,6 @@ def roll_back(kubeconfig: str, namespace: str, tmp_path: Path, log: io.StringIO)
     return run
 
 
-@pytest.fixture
-def cases(tmp_path: Path) -> Callable[[str], str]:
-    """A file of golden predictions that expects one answer."""
-
-    def write(answer: str) -> str:
-        path = tmp_path / "cases.jsonl"
-        path.write_text(json.dumps({"path": PREDICT, "method": "GET", "expect": {"prediction": answer}}) + "\n")
-        return str(path)
-
-    return write
-
-
 def live(cluster: ApiServer, kind: str, name: str) -> Any:
     return cluster.get(Ref({"Deployment": "apps/v1", "Job": "batch/v1"}.get(kind, "v1"), kind, cluster.namespace, name))
 

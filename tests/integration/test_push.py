@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import requests
 from tests.integration.conftest import ROOT, AzureStandIn, clean_environment
+from tests.integration.images import read_outputs
 
 UPLOAD = r"/blobs/uploads/"
 MANIFEST = r"/manifests/"
@@ -65,21 +66,9 @@ class Push:
             cwd=self.folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert not done.stderr, done.stderr
-        outputs = _outputs(output.read_text())
+        outputs = read_outputs(output.read_text())
         report = json.loads(Path(outputs["report"]).read_text()) if outputs.get("report") else {}
         return Done(done.returncode, done.stdout, outputs, report)
-
-
-def _outputs(text: str) -> dict[str, str]:
-    found, rest = {}, text.splitlines()
-    while rest:
-        name, _, end = rest.pop(0).partition("<<")
-        value = []
-        while rest[0] != end:
-            value.append(rest.pop(0))
-        rest.pop(0)
-        found[name] = "\n".join(value)
-    return found
 
 
 @pytest.fixture

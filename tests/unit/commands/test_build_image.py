@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clock import FakeClock
 
 from ml_deploy.checks.http import Answer, EndpointAccess, Request
 from ml_deploy.commands import build_image
@@ -33,24 +34,6 @@ from ml_deploy.runtime.github import Job
 ID = "sha256:" + "1" * 64
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NO_HOST = 'Step 1/1 : FROM python:3.12-slim\nGet "https://r.io/v2/": net/http: TLS handshake timeout'
-
-
-@dataclass
-class FakeClock:
-    """Sleeping moves the clock."""
-
-    now: float = 0.0
-    slept: list[float] = field(default_factory=list)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @dataclass

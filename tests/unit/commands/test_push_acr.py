@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clock import FakeClock
 
 from ml_deploy.commands import push_acr
 from ml_deploy.errors import AuthFailed, Forbidden, InputError, MlDeployError, RegistryError, TimedOut
@@ -29,24 +30,6 @@ OK: list[PushEvent] = [{"status": "Pushed", "id": "a", "progressDetail": {}}, {"
 
 def fails(message: str) -> list[PushEvent]:
     return [{"status": "Preparing", "id": "a", "progressDetail": {}}, {"error": message}]
-
-
-@dataclass
-class FakeClock:
-    """Sleeping moves the clock."""
-
-    now: float = 0.0
-    slept: list[float] = field(default_factory=list)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @dataclass
