@@ -1,0 +1,90 @@
+"""What deploy-aks is given, and what does not go together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ml_deploy.commands.common import ClusterInputs, cluster_contradictions
+from ml_deploy.runtime.fields import choice, duration, flag, integer, lines, text
+
+_GENERATED = (
+    "port", "replicas", "min-replicas", "max-replicas", "cpu", "memory", "gpu", "env", "health-path", "service-type",
+)  # fmt: skip
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs(ClusterInputs):
+    """What to deploy, and how careful to be."""
+
+    app: str = text("Name of the app. Its releases are recorded under this name.", required=True)
+    image: str = text("Image to deploy, best by digest (`push-acr`'s output `image`). Alternative: `images`.")
+    images: tuple[str, ...] = lines("Images to deploy, one a line, when there are several.")
+    model_digest: str = text("Digest of the model (`lint-model`'s output), noted in annotations and in the record.")
+    manifests: tuple[str, ...] = lines(
+        "Manifests: files, folders or globs, one a line. Without it a Deployment and a Service are generated."
+    )
+    port: int = integer("Port that the container listens on (generated objects).", default="8000", minimum=1)
+    replicas: int = integer("Number of pods (generated objects).", default="2", minimum=1)
+    min_replicas: int | None = integer("Least pods under the autoscaler (generated objects). Default: 2.", minimum=1)
+    max_replicas: int | None = integer("Most pods; asks for an autoscaler on CPU (generated objects).", minimum=1)
+    cpu: str = text("CPU that each pod asks for (generated objects).", default="250m")
+    memory: str = text("Memory that each pod asks for and is limited to (generated objects).", default="512Mi")
+    gpu: int = integer("NVIDIA GPUs of each pod (generated objects).", default="0")
+    env: tuple[str, ...] = lines("Environment, one NAME=value a line (generated objects). No place for secrets.")
+    health_path: str = text("Path of the health probes (generated objects).", default="/v2/health/ready")
+    service_type: str = choice(
+        "How the Service is reached (generated objects).",
+        ("ClusterIP", "NodePort", "LoadBalancer"),
+        default="ClusterIP",
+    )
+    cases: str = text("Golden predictions (JSONL) that one new pod must answer before a user reaches the new version.")
+    stable_for: float = duration("How long it must stay healthy after the rollout.", default="0s")
+    on_failure: str = choice(
+        "What to do when the rollout fails: `rollback` restores the last good release, `keep` leaves things as they are.",
+        ("rollback", "keep"), default="rollback",
+    )  # fmt: skip
+    rollback_timeout: float = duration("How long a rollback may take, beyond `timeout`.", default="5m")
+    adopt: bool = flag("Take over objects that Helm, Argo CD, Flux or another tool owns.")
+    dry_run: str = choice(
+        "`client` renders the objects without a cluster, `server` asks the cluster what would change, `none` deploys.",
+        ("none", "client", "server"), default="none",
+    )  # fmt: skip
+    history_limit: int = integer("Number of releases whose record is kept.", default="10", minimum=2)
+
+    @staticmethod
+    def contradictions(given: Mapping[str, str]) -> Iterator[str]:
+        """What does not go together."""
+        if given.get("dry-run") != "client":
+            yield from cluster_contradictions(given)
+        if "image" in given and "images" in given:
+            yield "`image` and `images` are both set: give one of them"
+        if "manifests" in given:
+            extra = [name for name in _GENERATED if name in given]
+            if extra:
+                yield f"`{'`, `'.join(extra)}` and `manifests` contradict each other: they are for generated objects"
+        else:
+            yield from _generated_contradictions(given)
+        if "app" in given and not _NAME.fullmatch(given["app"].strip()):
+            yield "`app` must be a name of lower-case letters, digits and `-`, at most 40 long"
+        if "model-digest" in given and not re.fullmatch(r"\w+:[0-9a-f]{32,}", given["model-digest"].strip()):
+            yield "`model-digest` must be a digest such as sha256:…"
+
+
+def _generated_contradictions(given: Mapping[str, str]) -> Iterator[str]:
+    if "image" not in given:
+        yield "`image` is missing: without `manifests` it says what to deploy" + (
+            " (several `images` need `manifests`)" if "images" in given else ""
+        )
+    if "min-replicas" in given and "max-replicas" not in given:
+        yield "`max-replicas` is missing: `min-replicas` is for the autoscaler that it asks for"
+    if "replicas" in given and "max-replicas" in given:
+        yield "`replicas` and `max-replicas` contradict each other: with an autoscaler give `min-replicas`"
+    small, most = given.get("min-replicas", ""), given.get("max-replicas", "")
+    if small.strip().isdigit() and most.strip().isdigit() and int(small) > int(most):
+        yield "`min-replicas` is greater than `max-replicas`"
+    for line in given.get("env", "").splitlines():
+        if line.strip() and not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*=.*", line.strip()):
+            yield f"`env` has a line that is not NAME=value ({line.strip().partition('=')[0][:40]!r})"

@@ -1,0 +1,189 @@
+"""What deploy-aks gives back: outputs, summary and report, of a success and of every failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml_deploy.commands.common import CommandResult
+from ml_deploy.commands.deploy_inputs import Inputs
+from ml_deploy.commands.ports import Adapters
+from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
+from ml_deploy.releases import diff, endpoint
+from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.deployment import Progress, serving
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.preflight import Checked
+from ml_deploy.runtime.fields import output
+
+_LONGEST_DIFF = 200_000  # characters; a job's outputs may have 1 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(CommandResult):
+    """What was deployed, and where it is reached."""
+
+    revision: int | None = output("Number of this release; empty when none was made.", default=None)
+    previous_revision: int | None = output("Number of the release before; empty when there was none.", default=None)
+    image: str = output("The image that was deployed (the first of several).")
+    endpoint: str = output(
+        "URL of the Service: its load balancer's address, a node's for a NodePort, else its name inside the cluster."
+    )
+    status: str = output(
+        "deployed, good (asked, or healthy for `stable-for`), failed, rolled-back, rendered or checked."
+    )
+    rolled_back: bool = output("Whether the last good release was restored.", default=False)
+    diff: str = output("What would change (`dry-run: server`), values of secrets masked; the objects with `client`.")
+    details: str = ""
+
+    def summary(self) -> str:
+        """Markdown for the job summary."""
+        return self.details
+
+
+class Reporter:
+    """Tells the log what happens, and makes the Result of what came of it. `checked`: what the dry run found."""
+
+    def __init__(self, inputs: Inputs, adapters: Adapters, images: Sequence[str]) -> None:
+        self._inputs, self._adapters, self._images = inputs, adapters, images
+        self._started = adapters.clock.monotonic()
+        self.checked: Sequence[Checked] = ()
+
+    def tell(self, message: str) -> None:
+        """A line in the log, with the seconds since the start."""
+        self._adapters.console.line(f"{self._seconds():6.1f} s  {message}")
+
+    def rendered(self, wanted: Sequence[Manifest]) -> Result:
+        """The objects as YAML; nothing was sent."""
+        text = "---\n".join(diff.render(diff.masked(None, one.object)[1] or {}) for one in wanted)
+        self._adapters.console.line(text)
+        table = "\n".join(
+            f"| {one.object['kind']} | {one.object['metadata']['name']} | {one.place} |" for one in wanted
+        )
+        details = (
+            f"### 📄 {self._inputs.app}: {len(wanted)} objects rendered, nothing sent\n\n"
+            f"| kind | name | from |\n|---|---|---|\n{table}\n\n"
+            f"<details><summary>YAML</summary>\n\n```yaml\n{text}```\n</details>"
+        )
+        return self._result(status="rendered", diff=text, details=details, objects=[one.object for one in wanted])
+
+    def compared(self, cluster: Cluster) -> Result:
+        """What would change in the cluster, as a diff."""
+        pairs = [(_live(cluster, one), one.after) for one in self.checked if one.after is not None]
+        text = diff.diff(pairs)
+        self._adapters.console.line(text or "no differences")
+        text = text if len(text) <= _LONGEST_DIFF else text[:_LONGEST_DIFF] + "\n(cut here: too long)"
+        title = f"### 🔍 {self._inputs.app}: what would change in namespace {cluster.namespace}\n\n"
+        notes = "".join(f"- {one.manifest.title}: {one.note}\n" for one in self.checked if one.note)
+        details = title + notes + (f"\n```diff\n{text}\n```" if text else "Nothing.")
+        return self._result(
+            status="checked", diff=text, details=details, objects=[one.manifest.object for one in self.checked]
+        )
+
+    def succeeded(self, cluster: Cluster, progress: Progress) -> Result:
+        """A release that is in place."""
+        assert progress.release is not None
+        where = self._endpoint(cluster, progress.applied)
+        seconds = self._seconds()
+        self.tell(f"revision {progress.release.revision} is {progress.release.state}" + (f": {where}" if where else ""))
+        head = (
+            f"### ✅ {self._inputs.app}: revision {progress.release.revision} is {progress.release.state}\n\n"
+            f"Rolled out in {progress.rollout_seconds:.1f} s ({seconds:.1f} s in all)"
+            + (f", reached at {where}" if where else "")
+            + (f"; before it, revision {progress.previous.revision} served" if progress.previous else "")
+            + f".\n\n{self._origin()}"
+        )
+        asked = f"\n\n{progress.asked.sentence()}\n\n{progress.asked.table()}" if progress.asked else ""
+        details = f"{head}\n\n{self._table(progress)}{asked}"
+        return self._result(status=progress.release.state, endpoint=where, details=details, objects=progress.applied,
+                            progress=progress)  # fmt: skip
+
+    def _origin(self) -> str:
+        """What was deployed, in one line each."""
+        job, inputs = self._adapters.job, self._inputs
+        facts = [("image", image) for image in self._images]
+        facts += [("model", inputs.model_digest), ("commit", job.commit)]
+        return "  \n".join(f"{name} `{value}`" for name, value in facts if value)
+
+    def _table(self, progress: Progress) -> str:
+        rows = []
+        for obj in progress.applied:
+            title = f"{obj['kind']} {obj['metadata']['name']}"
+            rows.append(f"| {obj['kind']} | {obj['metadata']['name']} | {progress.ready.get(title, 'applied')} |")
+        return "| kind | name | state |\n|---|---|---|\n" + "\n".join(rows)
+
+    def _endpoint(self, cluster: Cluster, applied: Sequence[Object]) -> str:
+        service = endpoint.service_of(applied, self._inputs.app)
+        if service is None:
+            return ""
+        live = cluster.get(ref_of(service, cluster.namespace)) or service
+        return endpoint.address(live, lambda: _nodes(cluster))
+
+    def failed(self, error: MlDeployError | ApiError, progress: Progress) -> MlDeployError:
+        """The error with what serves now, the outputs and the report."""
+        if isinstance(error, ApiError):
+            return self._with(ManifestError(f"The cluster refused: {error.message}"), progress)
+        if isinstance(error, Cancelled):
+            error.hint = error.hint or "Run it again to finish: nothing needs to be cleaned up."
+        return self._with(error, progress)
+
+    def _with(self, error: MlDeployError, progress: Progress) -> MlDeployError:
+        if progress.release is None:
+            error.result = self._result(status="failed", objects=(), error=error)
+            return error
+        said = serving(progress)
+        if progress.problem:
+            said = f"Then this went wrong, too: {progress.problem} {said}"
+        error.message = f"{error.message} {said}"
+        status = "rolled-back" if progress.rolled_back_to else "failed"
+        error.result = self._result(status=status, progress=progress, objects=progress.applied, error=error)
+        return error
+
+    def _result(
+        self, *, status: str, objects: Sequence[Object], progress: Progress | None = None, error: MlDeployError | None = None,
+        endpoint: str = "", diff: str = "", details: str = "",
+    ) -> Result:  # fmt: skip
+        progress = progress or Progress()
+        outputs: dict[str, Any] = {
+            "revision": progress.release.revision if progress.release else None,
+            "previous_revision": progress.previous.revision if progress.previous else None,
+            "image": self._images[0] if self._images else "", "endpoint": endpoint, "status": status,
+            "rolled_back": progress.rolled_back_to is not None, "diff": diff,
+        }  # fmt: skip
+        report = {
+            **{name.replace("_", "-"): value for name, value in outputs.items()},
+            "app": self._inputs.app, "images": list(self._images), "model-digest": self._inputs.model_digest,
+            "objects": [_row(obj, progress) for obj in objects],
+            "warnings": [w for one in self.checked for w in one.warnings],
+            "predictions": progress.asked.as_json() if progress.asked else [],
+            "rollout-seconds": round(progress.rollout_seconds, 3),
+            "seconds": round(self._seconds(), 3),
+            "error": {"reason": error.reason, "message": error.message, "hint": error.hint} if error else None,
+        }  # fmt: skip
+        path = self._adapters.job.report("deploy-aks.json", self._adapters.console.redact(json.dumps(report, indent=2)))
+        return Result(**outputs, report=str(path), details=details)
+
+    def _seconds(self) -> float:
+        return self._adapters.clock.monotonic() - self._started
+
+
+def _row(obj: Object, progress: Progress) -> dict[str, str]:
+    meta = obj["metadata"]
+    title = f"{obj['kind']} {meta['name']}"
+    return {"kind": obj["kind"], "name": meta["name"], "namespace": str(meta.get("namespace") or ""),
+            "state": progress.ready.get(title, "")}  # fmt: skip
+
+
+def _nodes(cluster: Cluster) -> Sequence[Object]:
+    """The cluster's nodes, or none when we may not see them."""
+    try:
+        return cluster.list("v1", "Node", "")
+    except (ApiError, Forbidden, Unreachable):
+        return ()
+
+
+def _live(cluster: Cluster, one: Checked) -> Object | None:
+    return cluster.get(ref_of(one.manifest.object, cluster.namespace))
