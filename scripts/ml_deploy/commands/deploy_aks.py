@@ -11,7 +11,7 @@ from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
-from ml_deploy.releases import admission, ownership, preflight, snapshot
+from ml_deploy.releases import admission, ownership, preflight, snapshot, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Deployment, Plan, Progress
 from ml_deploy.releases.lease import Lock, identity
@@ -51,15 +51,16 @@ class _Run:
         cluster = self._adapters.cluster(inputs.access())
         cluster.patience = inputs.timeout
         self._tell(f"{inputs.app}: {len(wanted)} objects for namespace {cluster.namespace} of {cluster.server}")
-        wanted = self._check(cluster, wanted, asks=bool(asked))
+        wanted = preflight.place(cluster, wanted)
+        strategy = strategies.named(inputs.strategy)
+        self._check(cluster, strategy.shape(cluster, wanted, app=inputs.app, images=self._images), asks=bool(asked))
         if inputs.dry_run == "server":
             return self._report.compared(cluster)
         return self._deploy(cluster, wanted, asked)
 
-    def _check(self, cluster: Cluster, wanted: list[Manifest], *, asks: bool) -> list[Manifest]:
+    def _check(self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool) -> None:
         """Everything dry-run on the server; raises one error with all that stands in the way."""
         inputs = self._inputs
-        wanted = preflight.place(cluster, wanted)
         objects = [one.object for one in wanted]
         preflight.check_rights(
             cluster, preflight.rights(cluster, objects, deploys=inputs.dry_run == "none", cases=asks)
@@ -78,7 +79,6 @@ class _Run:
         for one in checked:
             for said in (*one.warnings, *([one.note] if one.note else [])):
                 self._tell(f"{one.manifest.title}: {said}")
-        return wanted
 
     def _deploy(self, cluster: Cluster, wanted: Sequence[Manifest], asked: Sequence[cases.Case]) -> Result:
         inputs, clock = self._inputs, self._adapters.clock
@@ -105,7 +105,7 @@ class _Run:
     def _plan(self, objects: Sequence[Object], asked: Sequence[cases.Case]) -> Plan:
         inputs, job = self._inputs, self._adapters.job
         return Plan(
-            app=inputs.app, objects=objects, images=self._images, model_digest=inputs.model_digest, commit=job.commit,
+            app=inputs.app, objects=objects, strategy=inputs.strategy, images=self._images, model_digest=inputs.model_digest, commit=job.commit,
             run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
             rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None, adopt=inputs.adopt,
         )  # fmt: skip

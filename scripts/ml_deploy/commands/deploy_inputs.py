@@ -40,6 +40,11 @@ class Inputs(ClusterInputs):
         ("ClusterIP", "NodePort", "LoadBalancer"),
         default="ClusterIP",
     )
+    strategy: str = choice(
+        "How the new version comes to its users: `rolling` replaces pod by pod, `blue-green` switches the Services to a "
+        "complete second set of pods, `canary` gives it a growing share.",
+        ("rolling", "blue-green", "canary"), default="rolling",
+    )  # fmt: skip
     cases: str = text("Golden predictions (JSONL) that one new pod must answer before a user reaches the new version.")
     stable_for: float = duration("How long it must stay healthy after the rollout.", default="0s")
     on_failure: str = choice(

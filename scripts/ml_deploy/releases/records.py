@@ -34,6 +34,7 @@ from ml_deploy.releases.history import (
     FAILED,
     JUDGED_GOOD,
     SUPERSEDED,
+    WAITING,
     Release,
     Verdict,
     current_of,
@@ -57,7 +58,7 @@ from ml_deploy.releases.record_secrets import (
 )
 
 #: What callers need beside `Records` itself.
-__all__ = ["APP", "DEPLOYED", "FAILED", "JUDGED_GOOD", "RECORD", "REVISION", "Records", "Release", "ref_of"]
+__all__ = ["APP", "DEPLOYED", "FAILED", "JUDGED_GOOD", "RECORD", "REVISION", "WAITING", "Records", "Release", "ref_of"]
 
 _TRIES = 5
 

@@ -1,0 +1,132 @@
+"""What a strategy works with: the plan, how far things have come, and the few moves that every strategy is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ml_deploy.checks.cases import Case, Report
+from ml_deploy.releases import snapshot, wait
+from ml_deploy.releases.cluster import Applied, Cluster, Object
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.lease import Clock
+from ml_deploy.releases.ownership import Applier
+from ml_deploy.releases.records import Records, Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be deployed. Times are seconds; `rollback_timeout` None means: no rollback."""
+
+    app: str
+    objects: Sequence[Object] = field(repr=False)
+    strategy: str = "rolling"
+    images: Sequence[str] = ()
+    model_digest: str = ""
+    commit: str = ""
+    run_url: str = ""
+    cases: Sequence[Case] = ()
+    stable_for: float = 0.0
+    rollback_timeout: float | None = None
+    history_limit: int = 10
+    adopt: bool = False
+
+
+@dataclass
+class Progress:
+    """What has happened so far; it is what a failure, too, can report."""
+
+    release: Release | None = None
+    previous: Release | None = None
+    applied: list[Object] = field(default_factory=list)
+    ready: dict[str, str] = field(default_factory=dict)
+    asked: Report | None = None
+    changed: bool = False
+    rolled_back_to: Release | None = None
+    out_of_traffic: tuple[str, ...] = ()
+    problem: str = ""
+    rollout_seconds: float = 0.0
+
+
+@dataclass
+class Stage:
+    """One deployment under a lock that the caller holds. `until` is the deadline on the clock's monotonic time.
+
+    objects: what is recorded and applied, as the strategy has shaped it.
+    """
+
+    cluster: Cluster
+    plan: Plan
+    clock: Clock
+    until: float
+    tell: Callable[[str], None]
+    guard: Callable[[], None]
+    progress: Progress
+    records: Records
+    objects: Sequence[Object] = ()
+
+    @property
+    def release(self) -> Release:
+        """The record of this deployment."""
+        assert self.progress.release is not None
+        return self.progress.release
+
+    def left(self) -> float:
+        """Seconds until the deadline, never less than 0."""
+        return max(self.until - self.clock.monotonic(), 0.0)
+
+    def activate(self) -> None:
+        """From here on users may notice: the record becomes the current one."""
+        self.progress.release = self.records.activate(self.release)
+        self.progress.changed = True
+
+    def put(self, objects: Sequence[Object]) -> list[Object]:
+        """Apply objects in their order, note them with their UIDs, and return them as the server has them."""
+        applier, done = self._applier(objects), []
+        for one in snapshot.in_order(objects, lambda obj: self._apply(applier, obj)):
+            done.append(one)
+            self._note(one)
+            if one["kind"] == "CustomResourceDefinition":
+                self.wait_for([one])
+        if done:
+            self.progress.release = self.records.applied(self.release, done)
+        return done
+
+    def put_ahead(self, objects: Sequence[Object]) -> None:
+        """Apply objects that pods of the new version need and that change nothing for users."""
+        applier = self._applier(objects)
+        for obj in objects:
+            self._apply(applier, obj)
+
+    def wait_for(self, objects: Sequence[Object], *, stable_for: float = 0.0) -> dict[str, str]:
+        """Wait until objects (as the server has them) are ready, until the deadline; a word on each."""
+        return wait.wait_ready(
+            self.cluster, objects, seconds=self.left(), clock=self.clock, tell=self.tell, stable_for=stable_for
+        )
+
+    def wait_for_all(self, *, stable_for: float = 0.0) -> None:
+        """Wait until everything that was put is ready, and stays so for `stable_for` seconds. It is what is reported."""
+        self.cluster.patience = self.left()
+        started = self.clock.monotonic()
+        try:
+            self.progress.ready = self.wait_for(self.progress.applied, stable_for=stable_for)
+        finally:
+            self.progress.rollout_seconds += self.clock.monotonic() - started
+
+    def wait_for_one(self, obj: Object, seconds: float) -> None:
+        """Wait until one object is ready, for at most so many seconds."""
+        wait.wait_ready(self.cluster, [obj], seconds=seconds, clock=self.clock, tell=self.tell)
+
+    def _applier(self, objects: Sequence[Object]) -> Applier:
+        live = snapshot.listed(self.cluster, objects)
+        return Applier(live, self.plan.app, self.objects, tell=self.tell, guard=self.guard, adopt=self.plan.adopt)
+
+    def _apply(self, applier: Applier, obj: Object) -> Object:
+        done: Applied = applier.apply(obj)
+        for warning in done.warnings:
+            self.tell(f"{obj['kind']} {obj['metadata']['name']}: the API server warns: {warning}")
+        return done.object
+
+    def _note(self, done: Object) -> None:
+        ref, applied = ref_of(done), self.progress.applied
+        applied[:] = [*(one for one in applied if ref_of(one) != ref), done]

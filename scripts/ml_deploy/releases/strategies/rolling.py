@@ -1,0 +1,56 @@
+"""Rolling: one pod of the new template answers first, outside all traffic; then the cluster's own rolling update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ml_deploy.checks.cases import Report
+from ml_deploy.releases import before_traffic, rehearsal
+from ml_deploy.releases.cluster import Cluster
+from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.stage import Stage
+from ml_deploy.releases.strategies import Ending, Strategy
+
+
+class Rolling:
+    """The default: nothing of the release's shape is changed."""
+
+    def shape(
+        self, cluster: Cluster, manifests: Sequence[Manifest], *, app: str, images: Sequence[str]
+    ) -> list[Manifest]:
+        """As they are."""
+        return list(manifests)
+
+    def before_traffic(self, stage: Stage) -> Report | None:
+        """One pod of its own, with copies of the configuration that is new; it is removed on every way out."""
+        plan, cluster, revision = stage.plan, stage.cluster, stage.release.revision
+        if not plan.cases:
+            return None
+        target = before_traffic.target(stage.objects, images=plan.images)
+        stage.put_ahead(rehearsal.needed_ahead(cluster, stage.objects))
+        with rehearsal.configured(
+            cluster, target.workload, stage.objects, app=plan.app, revision=revision, guard=stage.guard
+        ) as workload:
+            return before_traffic.ask_before_traffic(
+                cluster, replace(target, workload=workload), plan.cases, app=plan.app, revision=revision,
+                wait=stage.wait_for_one, clock=stage.clock, seconds=stage.left(), tell=stage.tell, guard=stage.guard,
+            )  # fmt: skip
+
+    def into_traffic(self, stage: Stage) -> Ending:
+        """Apply everything; the cluster replaces pod by pod."""
+        stage.activate()
+        stage.put(stage.objects)
+        stage.wait_for_all(stable_for=stage.plan.stable_for)
+        return Ending.DONE
+
+    def afterwards(self, stage: Stage) -> None:
+        """Nothing is left over: the old pods went as the new ones came."""
+
+    def withdraw(self, stage: Stage) -> None:
+        """Nothing to remove: the pod that was asked is gone already."""
+
+
+def strategy() -> Strategy:
+    """See `strategies.named`."""
+    return Rolling()
