@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ml_deploy.images.engine import Engine
     from ml_deploy.images.registry import Registry, RegistryAccess
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
+    from ml_deploy.releases.rendering import Renderer
 
 
 class Wiring:
@@ -41,6 +42,12 @@ class Wiring:
         from ml_deploy.adapters.engine import DockerEngine
 
         return DockerEngine(self.job.temp)
+
+    def renderer(self) -> Renderer:
+        """The tools that render charts and kustomizations, run in the workspace."""
+        from ml_deploy.adapters.tools import Tools
+
+        return Tools(self.job.workspace, self.console.line)
 
     def registry(self, access: RegistryAccess) -> Registry:
         """A registry, signed in to on first use."""

@@ -14,6 +14,7 @@ from ml_deploy.commands import deploy_aks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ManifestError
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
+from ml_deploy.releases.rendering import Capabilities, Chart, Renderer
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
@@ -62,7 +63,7 @@ def refused(**given: str) -> str:
         ({"app": "Churn_1"}, "`app` must be a name of lower-case letters"),
         ({"image": ""}, "`image` is missing"),
         ({"images": IMAGE}, "`image` and `images` are both set"),
-        ({"image": "", "images": IMAGE}, "several `images` need `manifests`"),
+        ({"image": "", "images": IMAGE}, "several `images` need one of those"),
         ({"manifests": "k8s", "port": "80"}, "`port` and `manifests` contradict"),
         ({"manifests": "k8s", "cpu": "1", "env": "A=b"}, "`cpu`, `env` and `manifests` contradict"),
         ({"min_replicas": "2"}, "`max-replicas` is missing"),
@@ -133,3 +134,72 @@ def test_no_replicas_are_an_error_unless_an_autoscaler_rules(tmp_path: Path) -> 
     ruled = f"---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: a}}\nspec: {target}\n"
     (tmp_path / "more.yaml").write_text(ruled)
     assert render(tmp_path, manifests="k8s.yaml\nmore.yaml")[0].status == "rendered"
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"manifests": "k8s", "chart": "c"}, "`manifests`, `chart` contradict each other"),
+        ({"chart": "c", "kustomize": "k"}, "`chart`, `kustomize` contradict each other"),
+        ({"chart": "c", "replicas": "3"}, "`replicas` and `chart` contradict"),
+        ({"values": "v.yaml"}, "`chart` is missing: `values`"),
+        ({"manifests": "k8s", "set": "a=b"}, "`chart` is missing: `set`"),
+        ({"chart": "c", "set": "a"}, "`set` has a line that is not name=value"),
+        ({"chart": "c", "substitute": "A"}, "a chart takes values by `set`"),
+        ({"substitute": "A"}, "`substitute` needs `manifests` or `kustomize`"),
+        ({"manifests": "k8s", "substitute": "${A}"}, "without $ and braces"),
+        ({"image_paths": "Model:spec.image"}, "`image-paths` needs"),
+    ],
+)
+def test_sources_that_do_not_go_together(given: dict[str, str], told: str) -> None:
+    assert told in refused(**given)
+
+
+class Rendered:
+    """A renderer that knows one chart and one kustomization."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.asked: list[object] = []
+
+    def chart(self, chart: Chart, capabilities: Capabilities | None) -> str:
+        self.asked.append((chart, capabilities))
+        return self._text
+
+    def kustomization(self, folder: str) -> str:
+        self.asked.append(folder)
+        return self._text
+
+
+class Rendering(NoCluster):
+    """A machine with a renderer and without a cluster."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        super().__init__(folder)
+        self.tools = Rendered(text)
+
+    def renderer(self) -> Renderer:
+        return self.tools
+
+
+def test_a_chart_without_a_cluster(tmp_path: Path) -> None:
+    adapters = Rendering(tmp_path, "---\n# Source: churn/templates/a.yaml\n" + MANIFEST)
+    values = {"app": "churn", "image": IMAGE, "dry-run": "client", "chart": "charts/churn", "values": "a.yaml\nb.yaml",
+              "set": "x=1", "chart-version": "1.2.3", "patch": "kind: Deployment\nspec: {paused: true}"}  # fmt: skip
+    result = deploy_aks.run(fields.read(deploy_aks.Inputs, values), cast(Adapters, adapters))
+    (asked,) = adapters.tools.asked
+    assert asked == (
+        Chart(reference="charts/churn", version="1.2.3", values=("a.yaml", "b.yaml"), settings=("x=1",), release="churn",
+              namespace="default"),
+        None,
+    )  # fmt: skip
+    assert "paused: true" in result.diff and f"image: {IMAGE}" in result.diff
+    assert "| Deployment | churn | churn/templates/a.yaml |" in result.summary()
+
+
+def test_a_kustomization_with_variables_without_a_cluster(tmp_path: Path) -> None:
+    adapters = Rendering(tmp_path, MANIFEST.replace("replicas: 2", "replicas: ${REPLICAS}"))
+    adapters.job = Job({"RUNNER_TEMP": str(tmp_path), "REPLICAS": "7"})
+    values = {"app": "churn", "image": IMAGE, "dry-run": "client", "kustomize": "k8s/prod", "substitute": "REPLICAS"}
+    result = deploy_aks.run(fields.read(deploy_aks.Inputs, values), cast(Adapters, adapters))
+    assert adapters.tools.asked == ["k8s/prod"] and "replicas: 7" in result.diff

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_deploy.adapters import kube_errors, kubeconfig
+from ml_deploy.adapters import kube_discovery, kube_errors, kubeconfig
 from ml_deploy.adapters.kube_http import Http, Response
 from ml_deploy.adapters.kube_watch import Watcher
 from ml_deploy.releases.cluster import (
@@ -96,6 +96,11 @@ class ApiServer:
     def version(self) -> str:
         """The server's version, such as v1.33.2."""
         return str(self._json("GET", "/version").get("gitVersion", ""))
+
+    def api_versions(self) -> Sequence[str]:
+        """Every `group/version` and `group/version/Kind`, by two requests; old servers tell no kinds that way."""
+        answers = [self._json("GET", path, accept=kube_discovery.AGGREGATED) for path in ("/api", "/apis")]
+        return [one for answer in answers for one in kube_discovery.versions(answer)]
 
     def kind(self, api_version: str, kind: str) -> Kind | None:
         """Discovery, cached; None when the cluster does not know the kind."""
@@ -293,8 +298,8 @@ class ApiServer:
 
     # requests
 
-    def _json(self, method: str, path: str, body: object = None) -> Object:
-        response = self._send(method, path, body)
+    def _json(self, method: str, path: str, body: object = None, *, accept: str = "") -> Object:
+        response = self._send(method, path, body, accept=accept)
         self._check(response, method.lower(), path, "")
         try:
             return dict(response.json())
@@ -302,10 +307,13 @@ class ApiServer:
             raise kube_errors.no_kubernetes(self.server, response) from error
 
     def _send(
-        self, method: str, path: str, body: object = None, *, query: Mapping[str, str] | None = None, style: str = ""
-    ) -> Response:
+        self, method: str, path: str, body: object = None, *, query: Mapping[str, str] | None = None, style: str = "",
+        accept: str = "",
+    ) -> Response:  # fmt: skip
         data = None if body is None else json.dumps(body).encode()
         headers = {} if data is None else {"Content-Type": _STYLES.get(style, "application/json")}
+        if accept:
+            headers["Accept"] = accept
         return self._http.request(
             method, path + ("?" + urllib.parse.urlencode(query) if query else ""), body=data, headers=headers,
             give_up_on=kube_errors.lasting,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from ml_deploy.checks import cases
@@ -45,11 +46,11 @@ class _Run:
     def run(self) -> Result:
         inputs = self._inputs
         asked = cases.load(Path(inputs.cases)) if inputs.cases else []
-        wanted = deploy_sources.prepared(inputs, self._adapters, self._images, self._tell)
+        connect = None if inputs.dry_run == "client" else lambda: self._cluster
+        wanted = deploy_sources.prepared(inputs, self._adapters, self._images, self._tell, connect)
         if inputs.dry_run == "client":
             return self._report.rendered(wanted)
-        cluster = self._adapters.cluster(inputs.access())
-        cluster.patience = inputs.timeout
+        cluster = self._cluster
         self._tell(f"{inputs.app}: {len(wanted)} objects for namespace {cluster.namespace} of {cluster.server}")
         wanted = preflight.place(cluster, wanted)
         strategy = strategies.named(inputs.strategy)
@@ -57,6 +58,12 @@ class _Run:
         if inputs.dry_run == "server":
             return self._report.compared(cluster)
         return self._deploy(cluster, wanted, asked)
+
+    @cached_property
+    def _cluster(self) -> Cluster:
+        cluster = self._adapters.cluster(self._inputs.access())
+        cluster.patience = self._inputs.timeout
+        return cluster
 
     def _check(self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool) -> None:
         """Everything dry-run on the server; raises one error with all that stands in the way."""

@@ -24,7 +24,24 @@ class Inputs(ClusterInputs):
     images: tuple[str, ...] = lines("Images to deploy, one a line, when there are several.")
     model_digest: str = text("Digest of the model (`lint-model`'s output), noted in annotations and in the record.")
     manifests: tuple[str, ...] = lines(
-        "Manifests: files, folders or globs, one a line. Without it a Deployment and a Service are generated."
+        "Manifests: files, folders or globs, one a line. Without `manifests`, `chart` and `kustomize` a Deployment and a "
+        "Service are generated."
+    )
+    substitute: tuple[str, ...] = lines(
+        "Names of environment variables, one a line, whose `${NAME}` is replaced in manifests and kustomizations."
+    )
+    chart: str = text(
+        "Helm chart instead of manifests: a folder, a .tgz, an oci:// address or repo/name. Rendered by the helm on the PATH."
+    )
+    chart_version: str = text("Version of a chart that comes from a registry or a repository.")
+    values: tuple[str, ...] = lines("Values files of the chart, one a line; later ones win.")
+    set: tuple[str, ...] = lines("Values of the chart, one name=value a line, as `helm --set` takes them.")
+    kustomize: str = text("Folder of a kustomization instead of manifests; needs kustomize or kubectl on the PATH.")
+    patch: str = text(
+        "What inputs do not name, merged into the objects: YAML, or its path. `kind` (and `metadata.name`) say for which."
+    )
+    image_paths: tuple[str, ...] = lines(
+        "Where custom resources keep images outside of containers, one Kind:path a line: `Model:spec.server.image`."
     )
     port: int = integer("Port that the container listens on (generated objects).", default="8000", minimum=1)
     replicas: int = integer("Number of pods (generated objects).", default="2", minimum=1)
@@ -66,22 +83,41 @@ class Inputs(ClusterInputs):
             yield from cluster_contradictions(given)
         if "image" in given and "images" in given:
             yield "`image` and `images` are both set: give one of them"
-        if "manifests" in given:
-            extra = [name for name in _GENERATED if name in given]
-            if extra:
-                yield f"`{'`, `'.join(extra)}` and `manifests` contradict each other: they are for generated objects"
-        else:
-            yield from _generated_contradictions(given)
+        yield from _source_contradictions(given)
         if "app" in given and not _NAME.fullmatch(given["app"].strip()):
             yield "`app` must be a name of lower-case letters, digits and `-`, at most 40 long"
         if "model-digest" in given and not re.fullmatch(r"\w+:[0-9a-f]{32,}", given["model-digest"].strip()):
             yield "`model-digest` must be a digest such as sha256:…"
 
 
+def _source_contradictions(given: Mapping[str, str]) -> Iterator[str]:
+    sources = [name for name in ("manifests", "chart", "kustomize") if name in given]
+    if len(sources) > 1:
+        yield f"`{'`, `'.join(sources)}` contradict each other: the objects come from one of them"
+    if not sources:
+        yield from _generated_contradictions(given)
+    extra = [name for name in _GENERATED if name in given]
+    if extra and sources:
+        yield f"`{'`, `'.join(extra)}` and `{sources[0]}` contradict each other: they are for generated objects"
+    for name in ("chart-version", "values", "set"):
+        if name in given and "chart" not in given:
+            yield f"`chart` is missing: `{name}` is for it"
+    if "substitute" in given and not {"manifests", "kustomize"} & set(sources):
+        yield "`substitute` needs `manifests` or `kustomize`" + (": a chart takes values by `set`" if sources else "")
+    if "image-paths" in given and not sources:
+        yield "`image-paths` needs `manifests`, `chart` or `kustomize`: generated objects have their image"
+    for name in given.get("substitute", "").split("\n"):
+        if name.strip() and not re.fullmatch(r"[A-Za-z_]\w*", name.strip()):
+            yield f"`substitute` takes names of environment variables, without $ and braces (it has {name.strip()[:40]!r})"
+    for line in given.get("set", "").split("\n"):
+        if line.strip() and "=" not in line:
+            yield f"`set` has a line that is not name=value ({line.strip()[:40]!r})"
+
+
 def _generated_contradictions(given: Mapping[str, str]) -> Iterator[str]:
     if "image" not in given:
-        yield "`image` is missing: without `manifests` it says what to deploy" + (
-            " (several `images` need `manifests`)" if "images" in given else ""
+        yield "`image` is missing: without `manifests`, `chart` or `kustomize` it says what to deploy" + (
+            " (several `images` need one of those)" if "images" in given else ""
         )
     if "min-replicas" in given and "max-replicas" not in given:
         yield "`max-replicas` is missing: `min-replicas` is for the autoscaler that it asks for"

@@ -1,4 +1,4 @@
-"""The objects of a deployment: read or generated, with images, notes and our mark, in the order they are applied."""
+"""The objects of a deployment: read, rendered or generated, with images, notes and our mark, in the order they are applied."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ from dataclasses import replace
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.images.reference import parse
-from ml_deploy.releases import generate, manifests, ownership, preflight, substitution
-from ml_deploy.releases.cluster import Object
+from ml_deploy.releases import generate, manifests, ownership, patching, preflight, rendering, substitution
+from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.image_paths import Paths
 from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.rendering import Capabilities, Chart
+from ml_deploy.releases.variables import Variables
+
+Tell = Callable[[str], None]
 
 
-def prepared(inputs: Inputs, adapters: Adapters, images: Sequence[str], tell: Callable[[str], None]) -> list[Manifest]:
-    """The objects with images and notes, in the order in which they will be applied; no cluster is asked.
+def prepared(
+    inputs: Inputs, adapters: Adapters, images: Sequence[str], tell: Tell, connect: Callable[[], Cluster] | None
+) -> list[Manifest]:
+    """The objects with images and notes, in the order in which they will be applied.
 
+    connect: gives the cluster, which only a chart asks (for its capabilities); None when there is none to ask.
     Raises InputError or ManifestError for what cannot be read, and when nothing is left to deploy.
     """
-    if inputs.manifests:
-        found, puts = substitution.put_images(manifests.read(inputs.manifests, adapters.job.workspace), images)
+    found = _found(inputs, adapters, tell, connect)
+    if inputs.patch:
+        found = patching.merged(found, patching.read(inputs.patch, adapters.job.workspace))
+    if not _generated(inputs):
+        found, puts = substitution.put_images(found, images, Paths.read(inputs.image_paths))
         for put in puts:
-            tell(f"{put.manifest.title}: container {put.container} gets {put.after} (was {put.before})")
-    else:
-        found = generate.objects(_app(inputs))
+            tell(f"{put.manifest.title}: {put.where} gets {put.after} (was {put.before})")
     for image in substitution.unpinned(images):
         adapters.console.warning(
             f"{image} is not named by digest: what it means may change between two pulls.", title="Image by tag"
@@ -32,6 +41,40 @@ def prepared(inputs: Inputs, adapters: Adapters, images: Sequence[str], tell: Ca
     notes = _notes(inputs, adapters, images)
     ordered = manifests.ordered(substitution.tie_configuration(found))
     return [replace(one, object=_noted(one.object, notes, inputs.app)) for one in ordered]
+
+
+def _generated(inputs: Inputs) -> bool:
+    return not (inputs.manifests or inputs.chart or inputs.kustomize)
+
+
+def _found(inputs: Inputs, adapters: Adapters, tell: Tell, connect: Callable[[], Cluster] | None) -> list[Manifest]:
+    """The objects from their one source, as their authors wrote them."""
+    if _generated(inputs):
+        return generate.objects(_app(inputs))
+    if inputs.chart:
+        return _of_chart(inputs, adapters, tell, connect)
+    names, root = inputs.substitute, adapters.job.workspace
+    variables = Variables(names, adapters.job.variables(names)) if names else None
+    if inputs.kustomize:
+        text = adapters.renderer().kustomization(inputs.kustomize)
+        found = rendering.objects_of_kustomization(text, inputs.kustomize, variables)
+    else:
+        found = manifests.read(inputs.manifests, root, variables)
+    if variables:
+        variables.refuse_unused()
+    return found
+
+
+def _of_chart(inputs: Inputs, adapters: Adapters, tell: Tell, connect: Callable[[], Cluster] | None) -> list[Manifest]:
+    """Rendered once, for a chart may render differently each time: what is checked is what is applied and recorded."""
+    cluster = connect() if connect else None
+    chart = Chart(
+        reference=inputs.chart, version=inputs.chart_version, values=inputs.values, settings=inputs.set,
+        release=inputs.app, namespace=cluster.namespace if cluster else inputs.namespace or "default",
+    )  # fmt: skip
+    capabilities = Capabilities(cluster.version(), tuple(cluster.api_versions())) if cluster else None
+    text = adapters.renderer().chart(chart, capabilities)
+    return rendering.objects_of_chart(text, chart, adapters.job.workspace, tell)
 
 
 def _app(inputs: Inputs) -> generate.App:

@@ -118,6 +118,9 @@ class Cluster(Protocol):
     def version(self) -> str:
         """The server's version, such as v1.33.2."""
 
+    def api_versions(self) -> Sequence[str]:
+        """Every `group/version` and `group/version/Kind` of the cluster's discovery."""
+
     def kind(self, api_version: str, kind: str) -> Kind | None:
         """Discovery, cached; None when the cluster does not know the kind."""
 

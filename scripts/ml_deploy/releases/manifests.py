@@ -18,6 +18,8 @@ from ml_deploy.releases.cluster import Object
 if TYPE_CHECKING:
     import yaml
 
+    from ml_deploy.releases.variables import Variables
+
 _ENDINGS = (".yaml", ".yml", ".json")
 _FIRST = (
     "Namespace", "CustomResourceDefinition", "PriorityClass", "RuntimeClass", "StorageClass", "ResourceQuota", "LimitRange",
@@ -37,8 +39,8 @@ class Manifest:
 
     @property
     def place(self) -> str:
-        """`deploy.yaml:12`, or `generated`."""
-        return f"{self.file}:{self.line}" if self.file else "generated"
+        """`deploy.yaml:12`, a chart's template, or `generated`."""
+        return (f"{self.file}:{self.line}" if self.line else self.file) or "generated"
 
     @property
     def title(self) -> str:
@@ -46,20 +48,20 @@ class Manifest:
         return f"{self.object['kind']} {self.object['metadata']['name']}"
 
 
-def read(patterns: Sequence[str], root: Path) -> list[Manifest]:
+def read(patterns: Sequence[str], root: Path, variables: Variables | None = None) -> list[Manifest]:
     """Every object in the files that the patterns name, relative to `root`, in the order they were written.
 
-    A pattern is a file, a folder (searched through for .yaml, .yml and .json) or a glob with `**`.
+    variables: what is put in for `${NAME}`. A pattern is a file, a folder (searched through for .yaml, .yml and .json) or a glob with `**`.
     """
     found: list[Manifest] = []
     for path in files(patterns, root):
-        found += parse(_text(path, root), _shown(path, root))
+        found += parse(_text(path, root), _shown(path, root), variables)
     if not found:
         raise ManifestError(
             f"There is no object in the manifests ({', '.join(patterns)}): every document is empty.",
             hint="Check `manifests`.",
         )
-    _refuse_twins(found)
+    refuse_twins(found)
     return found
 
 
@@ -98,22 +100,25 @@ def _shown(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def parse(text: str, file: str) -> list[Manifest]:
+def parse(text: str, file: str, variables: Variables | None = None) -> list[Manifest]:
     """The objects of one file: several documents, `kind: List` unfolded, empty documents left out."""
     found: list[Manifest] = []
-    for document, line in _documents(text, file):
+    for document, line in documents(text, file, variables):
         if document is not None:
             found += (Manifest(obj, file, line) for obj in _objects(document, file, line))
     return found
 
 
-def _documents(text: str, file: str) -> Iterator[tuple[Any, int]]:
+def documents(text: str, file: str, variables: Variables | None = None) -> Iterator[tuple[Any, int]]:
+    """The documents of a YAML text, each with its first line. Raises ManifestError for what is not YAML."""
     import yaml
 
     loader = _loader()(text)
     try:
         while loader.check_node():
             node = loader.get_node()
+            if variables:
+                variables.fill(node, loader, file)
             _refuse_repeated_keys(node, file)
             yield loader.construct_document(node), node.start_mark.line + 1
     except yaml.YAMLError as error:
@@ -132,7 +137,7 @@ def _documents(text: str, file: str) -> Iterator[tuple[Any, int]]:
 
 def _yaml_hint(text: str, line: int) -> str:
     if "{{" in text:
-        return "It has `{{ }}`, as templates of Helm charts do: render them first (helm template), and name the result."
+        return "It has `{{ }}`, as templates of Helm charts do: give the chart's folder as `chart`."
     lines = text.splitlines()
     if 0 < line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]:
         return "The line is indented with a tab; YAML wants spaces."
@@ -195,7 +200,7 @@ def _objects(document: Any, file: str, line: int) -> Iterator[Object]:
         if not isinstance(document.get(key), str) or not document[key]:
             raise _wrong(file, line, f"has no `{key}`", "Every document of a manifest is a Kubernetes object.")
     if document["apiVersion"].startswith("kustomize.config.k8s.io/"):
-        raise _wrong(file, line, "is a kustomization", "Render it first (kubectl kustomize), and name the result.")
+        raise _wrong(file, line, "is a kustomization", "Give its folder as `kustomize`.")
     meta = document.get("metadata")
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
         hint = "A release finds its objects again by name: `generateName` cannot be used." if meta else ""
@@ -213,7 +218,8 @@ def _word(value: object) -> str:
     )
 
 
-def _refuse_twins(manifests: Sequence[Manifest]) -> None:
+def refuse_twins(manifests: Sequence[Manifest]) -> None:
+    """Raises ManifestError for an object that is there twice."""
     seen: dict[tuple[str, ...], Manifest] = {}
     for one in manifests:
         meta = one.object["metadata"]

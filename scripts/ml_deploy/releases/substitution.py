@@ -12,6 +12,7 @@ from typing import Any
 from ml_deploy.errors import InputError, ManifestError
 from ml_deploy.images.reference import Reference, parse
 from ml_deploy.releases.cluster import Object
+from ml_deploy.releases.image_paths import Paths, Place
 from ml_deploy.releases.manifests import Manifest, template_of
 
 CONFIG_HASH = "ml-deploy/config-hash"
@@ -20,16 +21,20 @@ _CONTAINERS = ("containers", "initContainers")
 
 @dataclass(frozen=True)
 class Put:
-    """One image that was put into one container."""
+    """One image that was put into one place: `container web`, or a path."""
 
     manifest: Manifest
-    container: str
+    where: str
     before: str
     after: str
 
 
-def put_images(manifests: Sequence[Manifest], images: Sequence[str]) -> tuple[list[Manifest], list[Put]]:
+def put_images(
+    manifests: Sequence[Manifest], images: Sequence[str], paths: Paths | None = None
+) -> tuple[list[Manifest], list[Put]]:
     """Copies of the manifests with each image in the containers of its repository, wherever they are in the object.
+
+    paths: where custom resources keep images that no container has.
 
     A container is meant when its image names the same registry and repository; when none does, the same
     repository (whatever the registry); when none does either, its bare name is the repository's last part.
@@ -38,17 +43,28 @@ def put_images(manifests: Sequence[Manifest], images: Sequence[str]) -> tuple[li
     references = [parse(image) for image in images]
     _refuse_rivals(references)
     copies = [replace(one, object=copy.deepcopy(one.object)) for one in manifests]
-    found = [(one, c) for one in copies for c in containers(one.object) if isinstance(c.get("image"), str)]
+    paths = paths or Paths(())
+    written = [(one, place, place.holder[place.key]) for one in copies for place in _places(one.object, paths)]
+    paths.refuse_unused()
     puts: list[Put] = []
-    written = [(one, c, c["image"]) for one, c in found]
     for reference, image in zip(references, images, strict=True):
         meant = _meant(reference, written)
         if not meant:
             raise _nowhere(image, written)
-        for one, container, before in meant:
-            container["image"] = image
-            puts.append(Put(one, str(container.get("name", "")), before, image))
+        for one, place, before in meant:
+            place.holder[place.key] = image
+            puts.append(Put(one, place.where, before, image))
     return copies, puts
+
+
+def _places(obj: Object, paths: Paths) -> Iterator[Place]:
+    """Where an object has images, each place once: its containers, then what the paths lead to."""
+    found = [
+        Place(c, "image", f"container {c.get('name', '')}") for c in containers(obj) if isinstance(c.get("image"), str)
+    ]
+    seen = {(id(place.holder), place.key) for place in found}
+    yield from found
+    yield from (place for place in paths.places(obj) if (id(place.holder), place.key) not in seen)
 
 
 def containers(value: Any) -> Iterator[Object]:
@@ -74,7 +90,7 @@ def _refuse_rivals(references: Sequence[Reference]) -> None:
                 )
 
 
-_Found = tuple[Manifest, Object, str]
+_Found = tuple[Manifest, Place, str]
 
 
 def _meant(reference: Reference, written: Sequence[_Found]) -> list[_Found]:
@@ -105,7 +121,8 @@ def _nowhere(image: str, written: Sequence[_Found]) -> ManifestError:
     listed = ", ".join(images[:10]) + (f" and {len(images) - 10} more" if len(images) > 10 else "")
     return ManifestError(
         f"No container in the manifests uses the repository of {image}; the images in them: {listed or 'none'}.",
-        hint=f"Write `image: {parse(image).name}` in the container that is to get it.",
+        hint=f"Write `image: {parse(image).name}` in the container that is to get it; for an image that a custom resource "
+        "keeps elsewhere, name the place in `image-paths`.",
         title="Image not in the manifests",
     )
 

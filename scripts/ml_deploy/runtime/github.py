@@ -9,7 +9,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ml_deploy.errors import AuthFailed, Unreachable
@@ -89,6 +89,10 @@ class Job:
             data = data[:_SUMMARY_LIMIT].decode(errors="ignore").encode() + b"\n\n*(cut here: too long)*\n"
         with open(path, "ab") as file:
             file.write(data.rstrip() + b"\n\n")
+
+    def variables(self, names: Iterable[str]) -> dict[str, str]:
+        """Those of the named environment variables that are set."""
+        return {name: self._env[name] for name in names if name in self._env}
 
     def has_oidc(self) -> bool:
         """Whether this job may ask GitHub for an identity token."""

@@ -93,7 +93,7 @@ def test_malformed_documents_name_file_and_line(text: str, message: str, line: i
 def test_a_helm_template_is_recognized() -> None:
     with pytest.raises(ManifestError) as caught:
         manifests.parse("apiVersion: v1\nmetadata:\n  name: {{ .Values.name }}\n  x: {{ a }}: b\n", "f")
-    assert "helm template" in caught.value.hint
+    assert "`chart`" in caught.value.hint
 
 
 def test_the_same_object_twice_names_both_places(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ml_deploy.errors import InputError, ManifestError
+from ml_deploy.releases.image_paths import Paths
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.substitution import CONFIG_HASH, containers, put_images, tie_configuration, unpinned
 
@@ -38,7 +39,7 @@ def test_the_image_goes_where_its_repository_is(written: str) -> None:
     image = "reg.azurecr.io/ml/churn" + DIGEST
     found, puts = put_images([workload("nginx:1", written)], [image])
     assert images_of(found) == ["nginx:1", image]
-    assert [(p.container, p.before, p.after) for p in puts] == [("c1", written, image)]
+    assert [(p.where, p.before, p.after) for p in puts] == [("container c1", written, image)]
 
 
 def test_a_port_is_no_tag_and_other_images_of_the_registry_stay() -> None:
@@ -143,3 +144,43 @@ def test_what_the_release_does_not_have_or_the_template_does_not_use_is_left_out
     assert hash_of([config("c", a="1"), one]) == ""
     one.object["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "configMap": {"name": "elsewhere"}}]
     assert hash_of([config("c", a="1"), one]) == ""
+
+
+def resource(spec: dict[str, Any], kind: str = "Model") -> Manifest:
+    return Manifest({"apiVersion": "example.com/v1", "kind": kind, "metadata": {"name": "m"}, "spec": spec})
+
+
+IMAGE = "reg.io/churn" + DIGEST
+
+
+@pytest.mark.parametrize(
+    ("path", "spec", "where"),
+    [
+        ("Model:spec.server.image", {"server": {"image": "churn"}}, "spec.server.image"),
+        ("Model:spec.steps[*].image", {"steps": [{"image": "other"}, {"image": "churn"}]}, "spec.steps[1].image"),
+        ("Model:spec.*.image", {"a": 1, "b": {"image": "churn"}}, "spec.b.image"),
+        ("Model:spec.images[*]", {"images": ["churn"]}, "spec.images[0]"),
+    ],
+)
+def test_images_of_custom_resources_by_a_path(path: str, spec: dict[str, Any], where: str) -> None:
+    found, puts = put_images([resource(spec), workload("nginx")], [IMAGE], Paths.read([path]))
+    assert [(p.where, p.before, p.after) for p in puts] == [(where, "churn", IMAGE)]
+    assert IMAGE in str(found[0].object)
+
+
+def test_known_kinds_need_no_path_and_no_container_is_taken_twice() -> None:
+    spec = {"predictor": {"model": {"image": "churn"}, "containers": [{"name": "c", "image": "churn"}]}}
+    _, puts = put_images([resource(spec, "InferenceService")], [IMAGE])
+    assert [p.where for p in puts] == ["container c", "spec.predictor.model.image"]
+
+
+@pytest.mark.parametrize("path", ["Model:spec.sever.image", "Modle:spec.server.image", "Model:spec.server[*].image"])
+def test_a_path_that_leads_nowhere(path: str) -> None:
+    with pytest.raises(InputError, match="there is no image at this path"):
+        put_images([resource({"server": {"image": "churn"}})], [IMAGE], Paths.read([path]))
+
+
+@pytest.mark.parametrize("line", ["spec.server.image", "Model:", "Model:spec..image", "Model:spec.a[0].b", ":spec"])
+def test_a_line_that_is_no_path(line: str) -> None:
+    with pytest.raises(InputError, match="is not Kind:path"):
+        Paths.read([line])
