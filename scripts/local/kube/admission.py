@@ -158,10 +158,6 @@ class Admission:
             if not inside:
                 self.store.remove(NAMESPACE, "", namespace)
 
-    def _dependents(self, uid: str) -> list[tuple[Kind, Object]]:
-        return [(kind, obj) for kind, obj in self.store.everything()
-                if any(ref["uid"] == uid for ref in obj["metadata"].get("ownerReferences") or [])]  # fmt: skip
-
     def _changed(self, change: Change) -> None:
         if change.type == "DELETED":
             self._loop.call_soon(self._collect, change.object)
@@ -171,7 +167,7 @@ class Admission:
     def _collect(self, gone: Object) -> None:
         """The garbage collector: what nobody owns any more goes too."""
         uids = {obj["metadata"]["uid"] for _, obj in self.store.everything()}
-        for kind, obj in self._dependents(gone["metadata"]["uid"]):
+        for kind, obj in self.store.owned(gone):
             if not uids & {ref["uid"] for ref in obj["metadata"]["ownerReferences"]}:
                 self.delete(kind, obj, {})
         self._empty(gone["metadata"].get("namespace", ""))

@@ -20,16 +20,11 @@ from .matching import Test, field_query, label_query
 from .node import Node
 from .reach import Reach
 from .store import Change
-from .tables import shown
 
 Queue = asyncio.Queue[Change]
 
 BOOKMARK_SECONDS = 60.0
-PATCHERS = {
-    "merge-patch": patches.merge_patch,
-    "json-patch": patches.json_patch,
-    "strategic-merge-patch": patches.strategic,
-}
+PATCHERS = {"merge-patch": patches.merge_patch, "json-patch": patches.json_patch}
 
 
 @dataclass(frozen=True)
@@ -114,15 +109,14 @@ class Api:
     # reading
 
     async def _get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        accept = request.headers.get("Accept", "")
         if request.query.get("watch") in ("true", "1"):
             return await self._watch(request, target)
         if target.name:
-            obj = self._live(target)
-            metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            return _json(shown(accept, target.kind, [obj], metadata, one=True))
-        metadata = {"resourceVersion": str(self.store.version)}
-        return _json(shown(accept, target.kind, self._items(request, target), metadata))
+            return _json(self._live(target))
+        kind, metadata = target.kind, {"resourceVersion": str(self.store.version)}
+        items = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")}
+                 for item in self._items(request, target)]  # fmt: skip
+        return _json({"kind": f"{kind.name}List", "apiVersion": kind.api_version, "metadata": metadata, "items": items})
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -132,10 +126,7 @@ class Api:
         self.store.listeners.append(listener)
         try:
             async for type_, obj in self._events(request, target, queue):
-                metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-                accept = request.headers.get("Accept", "") if type_ not in ("BOOKMARK", "ERROR") else ""
-                event = {"type": type_, "object": shown(accept, target.kind, [obj], metadata, one=True)}
-                await response.write(json.dumps(event).encode() + b"\n")
+                await response.write(json.dumps({"type": type_, "object": obj}).encode() + b"\n")
         except ConnectionResetError:
             pass
         finally:

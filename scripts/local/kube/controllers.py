@@ -11,12 +11,10 @@ import math
 from .admission import Admission, age, stamp, suffix
 from .errors import ApiError
 from .kinds import DEPLOYMENT, POD, REPLICA_SET, Kind, Object
-from .store import Change, place
+from .store import Change, place, reference
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
-DESIRED = "deployment.kubernetes.io/desired-replicas"
-NOT_COPIED = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
 COUNTS = ("replicas", "readyReplicas", "availableReplicas")
 GROWING = ("readyReplicas", "availableReplicas", "updatedReplicas")
 
@@ -62,9 +60,7 @@ class Controllers:
                 self._later(kind, obj, 5)
 
     def _owned(self, kind: Kind, owner: Object) -> list[Object]:
-        uid = owner["metadata"]["uid"]
-        return [obj for obj in self.store.list(kind, owner["metadata"]["namespace"])
-                if any(ref["uid"] == uid for ref in obj["metadata"].get("ownerReferences") or [])]  # fmt: skip
+        return [obj for found, obj in self.store.owned(owner) if found is kind]
 
     # replica sets
 
@@ -75,7 +71,7 @@ class Controllers:
         for _ in range(obj["spec"]["replicas"] - len(pods)):
             template = obj["spec"]["template"]
             metadata = {**template["metadata"], "generateName": f"{name}-", "namespace": namespace,
-                        "name": f"{name}-{suffix()}", "ownerReferences": [_reference(obj)]}  # fmt: skip
+                        "name": f"{name}-{suffix()}", "ownerReferences": [reference(obj)]}  # fmt: skip
             made = self.admission.create(POD, {"metadata": metadata, "spec": template["spec"]})
             self.admission.event(obj, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
         for pod in pods[: max(len(pods) - obj["spec"]["replicas"], 0)]:
@@ -96,15 +92,10 @@ class Controllers:
         sets = sorted(self._owned(REPLICA_SET, obj), key=_revision)
         new = next((one for one in sets if _template(one) == obj["spec"]["template"]), None)
         old = [one for one in sets if one is not new]
-        recreate = obj["spec"]["strategy"]["type"] == "Recreate"
-        if not obj["spec"].get("paused"):
-            if new is None and recreate and any(self._owned(POD, one) for one in old):
-                for one in old:
-                    self._scale(obj, one, 0)  # the old pods go first
-            else:
-                new = self._new_set(obj, new, old)
-                for name, size in next_sizes(obj, new, old).items():
-                    self._scale(obj, next(one for one in [new, *old] if one["metadata"]["name"] == name), size)
+        new = self._new_set(obj, new, old)
+        sizes = next_sizes(obj, new, old)
+        for one in [new, *old]:
+            self._scale(obj, one, sizes[one["metadata"]["name"]])
         self._deployment_status(obj, new)
         idle = [one for one in old if not one["spec"]["replicas"] and not one["status"].get("replicas")]
         for one in idle[: max(len(idle) - obj["spec"]["revisionHistoryLimit"], 0)]:
@@ -113,16 +104,16 @@ class Controllers:
     def _new_set(self, obj: Object, new: Object | None, old: list[Object]) -> Object:
         """The replica set of the present template, made or brought to the newest revision."""
         number = max([_revision(one) + 1 for one in old] + [_revision(new) if new else 1])
-        annotations = {k: v for k, v in (obj["metadata"].get("annotations") or {}).items() if k not in NOT_COPIED}
-        annotations |= {REVISION: str(number), DESIRED: str(obj["spec"]["replicas"])}
         if new is None:
-            new = self.admission.create(REPLICA_SET, _blueprint(obj, annotations))
-        elif new["metadata"].get("annotations") != annotations:
-            new = self.store.put(REPLICA_SET, {**new, "metadata": {**new["metadata"], "annotations": annotations}})
-        marks = {**(obj["metadata"].get("annotations") or {}), REVISION: str(number)}
-        if obj["metadata"].get("annotations") != marks:
-            self.store.put(DEPLOYMENT, {**obj, "metadata": {**obj["metadata"], "annotations": marks}})
-        return new
+            new = self.admission.create(REPLICA_SET, _blueprint(obj))
+        self._number(DEPLOYMENT, obj, number)
+        return self._number(REPLICA_SET, new, number)
+
+    def _number(self, kind: Kind, obj: Object, number: int) -> Object:
+        if _revision(obj) == number:
+            return obj
+        annotations = {**(obj["metadata"].get("annotations") or {}), REVISION: str(number)}
+        return self.store.put(kind, {**obj, "metadata": {**obj["metadata"], "annotations": annotations}})
 
     def _scale(self, obj: Object, one: Object, wanted: int) -> None:
         have = one["spec"]["replicas"]
@@ -132,9 +123,9 @@ class Controllers:
             message = f"Scaled {way} replica set {name} from {have} to {wanted}"
             self.admission.event(obj, "Normal", "ScalingReplicaSet", message)
 
-    def _deployment_status(self, obj: Object, new: Object | None) -> None:
+    def _deployment_status(self, obj: Object, new: Object) -> None:
         sets, wanted = self._owned(REPLICA_SET, obj), obj["spec"]["replicas"]
-        name = new["metadata"]["name"] if new else ""
+        name = new["metadata"]["name"]
         counts = {key: sum(one["status"].get(key, 0) for one in sets) for key in COUNTS}
         fresh = sum(one["status"].get("replicas", 0) for one in sets if one["metadata"]["name"] == name)
         missing = max(sum(one["spec"]["replicas"] for one in sets) - counts["availableReplicas"], 0)
@@ -156,9 +147,7 @@ class Controllers:
         fewer = [one.get("replicas", 0) - one.get("updatedReplicas", 0) for one in (status, old)]
         moved = any(status.get(key, 0) > old.get(key, 0) for key in GROWING) or fewer[0] < fewer[1]
         left = obj["spec"]["progressDeadlineSeconds"]
-        if obj["spec"].get("paused"):
-            _condition(conditions, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
-        elif all(status.get(key, 0) == wanted for key in ("updatedReplicas", "replicas", "availableReplicas")):
+        if all(status.get(key, 0) == wanted for key in ("updatedReplicas", "replicas", "availableReplicas")):
             message = f"{this} has successfully progressed."
             _condition(conditions, "Progressing", "True", "NewReplicaSetAvailable", message)
         elif moved or this not in before.get("message", "") or before["reason"] == "NewReplicaSetAvailable":
@@ -192,25 +181,20 @@ def _revision(one: Object) -> int:
     return int((one["metadata"].get("annotations") or {}).get(REVISION, 0))
 
 
-def _reference(obj: Object) -> Object:
-    ids = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": obj["metadata"]["name"]}
-    return {**ids, "uid": obj["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
-
-
 def _template(one: Object) -> Object:
     template: Object = copy.deepcopy(one["spec"]["template"])
     del template["metadata"]["labels"][HASH]
     return template
 
 
-def _blueprint(obj: Object, annotations: Object) -> Object:
+def _blueprint(obj: Object) -> Object:
     """The replica set to create for a deployment's template."""
     spec, template = obj["spec"], copy.deepcopy(obj["spec"]["template"])
     mark = {HASH: hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]}
     labels = template["metadata"]["labels"] = {**template["metadata"]["labels"], **mark}
     selector = {**spec["selector"], "matchLabels": {**(spec["selector"].get("matchLabels") or {}), **mark}}
     metadata = {"name": f"{obj['metadata']['name']}-{mark[HASH]}", "namespace": obj["metadata"]["namespace"],
-                "labels": labels, "annotations": annotations, "ownerReferences": [_reference(obj)]}  # fmt: skip
+                "labels": labels, "ownerReferences": [reference(obj)]}  # fmt: skip
     ready = {"minReadySeconds": spec["minReadySeconds"]} if spec.get("minReadySeconds") else {}
     return {"metadata": metadata, "spec": {"replicas": 0, "selector": selector, "template": template, **ready}}
 
@@ -226,7 +210,7 @@ def _condition(conditions: dict[str, Object], type_: str, value: str, reason: st
 def _limits(obj: Object) -> tuple[int, int]:
     """maxSurge and maxUnavailable in pods."""
     rolling, total = obj["spec"]["strategy"].get("rollingUpdate"), obj["spec"]["replicas"]
-    if not rolling:
+    if not rolling:  # Recreate
         return 0, total
 
     def share(value: int | str) -> float:
@@ -243,8 +227,6 @@ def next_sizes(obj: Object, new: Object, old: list[Object]) -> dict[str, int]:
     name, wanted = new["metadata"]["name"], obj["spec"]["replicas"]
     surge, unavailable = _limits(obj)
     room = wanted + surge - sum(sizes.values())
-    if obj["spec"]["strategy"]["type"] == "Recreate":
-        return {**dict.fromkeys(sizes, 0), name: wanted}
     if sizes[name] > wanted or (sizes[name] < wanted and room > 0):
         return {**sizes, name: min(sizes[name] + max(room, 0), wanted)}
     least = wanted - unavailable

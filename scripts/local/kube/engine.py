@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import platform
-import struct
-import tarfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,12 +12,7 @@ import docker
 from docker.errors import DockerException
 from docker.utils import parse_repository_tag
 
-PAUSE_IMAGE = "ml-deploy-pause:1"
 THREADS = 256  # one waits for each running container
-
-# What the pause binary does: wait for signals for ever (pause on x86-64, ppoll on aarch64).
-_PPOLL = (0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003, 0xD2800928, 0xD4000001, 0x17FFFFFA)
-_CODE = {"x86_64": (62, bytes.fromhex("b8220000000f05ebf7")), "aarch64": (183, struct.pack("<7I", *_PPOLL))}
 
 
 class EngineError(Exception):
@@ -76,12 +67,6 @@ class Engine:
             if "error" in line:
                 raise EngineError(DockerException(line["error"]))
 
-    async def ensure_pause(self) -> None:
-        """The image that holds a pod's network, made here: no registry is needed for it."""
-        if await self.image(PAUSE_IMAGE) is None:
-            repository, tag = parse_repository_tag(PAUSE_IMAGE)
-            await self.call("import_image_from_data", _pause_layer(), repository=repository, tag=tag)
-
     async def run(self, name: str, config: dict[str, Any]) -> str:
         """Create and start a container; its id. Raises EngineError, leaving no container behind."""
         made = await self.call("create_container_from_config", config, name)
@@ -126,17 +111,3 @@ class Engine:
         """Let go of the threads; those that wait for a container end with it."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._api.close()
-
-
-def _pause_layer() -> bytes:
-    machine, code = _CODE[platform.machine()]
-    start, size = 0x400000, 120 + len(code)
-    words = (2, machine, 1, start + 120, 64, 0, 0, 64, 56, 1, 64, 0, 0)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", *words)
-    binary = header + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as archive:
-        entry = tarfile.TarInfo("pause")
-        entry.size, entry.mode = len(binary), 0o755
-        archive.addfile(entry, io.BytesIO(binary))
-    return layer.getvalue()

@@ -55,7 +55,6 @@ async def _serve(state: Path, port: int) -> None:
     authority, kubeconfig = serving.Authority(state), state / "kubeconfig"
     try:
         await node.clean()  # what a killed one left behind
-        await engine.ensure_pause()
         for name in ("default", "kube-system"):
             admission.create(NAMESPACE, {"metadata": {"name": name}})
         app = Api(admission, node, reach, token).application()

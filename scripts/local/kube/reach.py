@@ -17,7 +17,7 @@ from .errors import ApiError, not_found, unavailable
 from .kinds import ENDPOINT_SLICE, POD, SERVICE, Kind, Object
 from .matching import labels_match
 from .probes import port_of
-from .store import Change, place
+from .store import Change, place, reference
 
 NAME_LABEL = "kubernetes.io/service-name"
 HOP_HEADERS = {"host", "authorization", "connection", "transfer-encoding", "content-length"}
@@ -69,12 +69,10 @@ class Reach:
         pods = self._pods(service)
         ports = [{"name": port.get("name", ""), "protocol": port["protocol"], "port": _target(port, pods)}
                  for port in service["spec"]["ports"]]  # fmt: skip
-        owner = {"apiVersion": "v1", "kind": "Service", "name": name, "uid": service["metadata"]["uid"]}
-        owner |= {"controller": True, "blockOwnerDeletion": True}
         endpoints = [_endpoint(pod, service) for pod in pods]
         mine = [one for one in self.store.list(ENDPOINT_SLICE, namespace) if labels_match({NAME_LABEL: name}, one)]
         body = {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}
-        metadata = {"namespace": namespace, "ownerReferences": [owner], "labels": {NAME_LABEL: name}}
+        metadata = {"namespace": namespace, "ownerReferences": [reference(service)], "labels": {NAME_LABEL: name}}
         try:
             if mine:
                 self.admission.update(ENDPOINT_SLICE, {**mine[0], **body}, mine[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import podspec
 from .admission import stamp
-from .engine import PAUSE_IMAGE, EngineError
+from .engine import EngineError
 from .kinds import POD, Object
 from .podspec import ConfigError
 from .probes import Asked
@@ -56,7 +56,7 @@ class Runner:
 
     def __init__(self, node: Node, pod: Object) -> None:
         self.node, self.pod, self.engine = node, pod, node.engine
-        self.ip = self.sandbox = ""
+        self.ip = ""
         self.folder: Path = node.state / "pods" / pod["metadata"]["uid"]
         self.volumes: dict[str, Path] = {}
         self.containers = {one["name"]: Container(one) for one in pod["spec"]["containers"]}
@@ -74,10 +74,9 @@ class Runner:
         self.publish()
         try:
             await self._mount()
-            await self._network()
             await asyncio.gather(*(self._live(one) for one in self.containers.values()))
         except EngineError as error:
-            self.event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            self.event("Warning", "FailedCreatePodSandBox", f"The engine refused: {error}")
 
     async def _mount(self) -> None:
         self.folder.mkdir(parents=True)
@@ -91,14 +90,12 @@ class Runner:
                 self.event("Warning", error.reason, str(error))
                 await asyncio.sleep(2)
 
-    async def _network(self) -> None:
-        """The container that holds the pod's address while its other containers come and go."""
-        name = self.pod["metadata"]["name"]
-        config = {"Image": PAUSE_IMAGE, "Cmd": ["/pause"], "Hostname": name[:63], "Labels": self._labels("POD")}
-        self.sandbox = await self.engine.run(self._name("POD", 0), config)
-        found = (await self.engine.call("inspect_container", self.sandbox))["NetworkSettings"]["Networks"]
-        self.ip = next(iter(found.values()))["IPAddress"]
-        self.publish()
+    async def _network(self, one: Container) -> str:
+        """The first container has the pod's address; the others wait for it and join."""
+        first = next(iter(self.containers.values()))
+        while one is not first and not first.id:
+            await asyncio.sleep(0.2)
+        return "default" if one is first else f"container:{first.id}"
 
     def _labels(self, container: str) -> dict[str, str]:
         key, _, value = self.node.label.partition("=")
@@ -182,12 +179,19 @@ class Runner:
                 self._message(one).touch()
                 self._message(one).chmod(0o666)
                 config = podspec.container_config(pod, one.spec, one.image, self.volumes, env, self._message(one))
-                config["HostConfig"]["NetworkMode"] = f"container:{self.sandbox}"
+                config["HostConfig"]["NetworkMode"] = await self._network(one)
                 return {**config, "Labels": self._labels(one.name)}
             except ConfigError as error:
                 self._wait(one, error.reason, str(error))
                 self.event("Warning", "Failed", f"Error: {error}", one)
                 await asyncio.sleep(5)
+
+    async def _find_address(self) -> None:
+        """The pod's address: a new one whenever its first container starts."""
+        first = next(iter(self.containers.values()))
+        if first.id:
+            found = (await self.engine.call("inspect_container", first.id))["NetworkSettings"]["Networks"]
+            self.ip = next(iter(found.values()))["IPAddress"]
 
     async def _attempt(self, one: Container, config: Object) -> Object:
         """Run a container until it ends; its terminated state."""
@@ -197,6 +201,7 @@ class Runner:
         begin = stamp()
         try:
             one.id = await self.engine.run(self._name(one.name, one.restarts), config)
+            await self._find_address()
         except EngineError as error:
             self.event("Warning", "Failed", f"Error: {error}", one)
             why = {"exitCode": 128, "reason": "StartError", "message": str(error)}
@@ -292,8 +297,7 @@ class Runner:
     async def remove(self) -> None:
         """Take everything of the pod away."""
         self.stop()
-        ids = [id_ for one in self.containers.values() for id_ in (one.id, one.last_id)]
-        for id_ in filter(None, [*ids, self.sandbox]):
+        for id_ in [id_ for one in self.containers.values() for id_ in (one.id, one.last_id) if id_]:
             await self.engine.remove(id_)
         shutil.rmtree(self.folder, ignore_errors=True)
 

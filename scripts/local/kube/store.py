@@ -29,6 +29,12 @@ def place(obj: Object) -> tuple[str, str]:
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
+def reference(owner: Object) -> Object:
+    """What a controller writes into `ownerReferences` of what it makes for `owner`."""
+    ids = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+    return {**ids, "uid": owner["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
+
+
 class Store:
     """All objects, in memory."""
 
@@ -50,6 +56,13 @@ class Store:
     def everything(self) -> Iterator[tuple[Kind, Object]]:
         """Every object of every kind."""
         yield from [(kind, obj) for kind, objects in self._objects.items() for obj in objects.values()]
+
+    def owned(self, owner: Object) -> Iterator[tuple[Kind, Object]]:
+        """What has `owner` among its owners."""
+        uid = owner["metadata"]["uid"]
+        for kind, obj in self.everything():
+            if any(ref["uid"] == uid for ref in obj["metadata"].get("ownerReferences") or []):
+                yield kind, obj
 
     def put(self, kind: Kind, obj: Object) -> Object:
         """Keep an object under a new resource version and tell the listeners."""
