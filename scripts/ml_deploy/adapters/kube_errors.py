@@ -46,7 +46,7 @@ def error(server: str, response: Response, verb: str, resource: str, namespace: 
         return ApiError(404, "NotFound", f"The cluster does not know {resource}.")
     if body is None:
         return no_kubernetes(server, response)
-    message = str(body.get("message") or body.get("reason") or f"HTTP {response.status}")[:_LONGEST]
+    message = _without_values(str(body.get("message") or body.get("reason") or f"HTTP {response.status}"))[:_LONGEST]
     if response.status == 403 and (right := _RIGHT.search(message)):
         return _forbidden(right, message)
     if response.status == 401:
@@ -59,6 +59,11 @@ def error(server: str, response: Response, verb: str, resource: str, namespace: 
             hint="This is trouble of the cluster itself (API server, admission webhook or network): try again later.",
         )
     return ApiError(response.status, str(body.get("reason") or ""), message, body.get("details") or {})
+
+
+def _without_values(message: str) -> str:
+    """Whole objects (a pod template is 4,000 characters) stand before what is wrong with them: left out."""
+    return re.sub(r"(?s)(Invalid value: )[{\[].*?[}\]]: (?=[A-Za-z])", r"\1", message)
 
 
 def no_kubernetes(server: str, response: Response) -> MlDeployError:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ml_deploy.errors import Conflict
+from ml_deploy.releases import jobs
 from ml_deploy.releases.cluster import FIELD_MANAGER, ApiError, Applied, Cluster, Object, Ref
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP
@@ -107,6 +108,19 @@ class Applier:
             wanted = self._leave_replicas(ref, live, wanted, dry_run)
         if live and not dry_run and migrated(live) is not None:
             self._migrate(ref)
+        if live and ref.kind == "Job":
+            return self._replace_job(ref, live, wanted, dry_run)
+        return self._guarded(ref, wanted, dry_run)
+
+    def _replace_job(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Applied:
+        def apply() -> Applied:
+            return self._guarded(ref, wanted, dry_run)
+
+        if dry_run:
+            return jobs.rehearse(self._cluster, live, wanted, apply)
+        return jobs.put(self._cluster, ref, live, apply, tell=self._tell, guard=self._guard)
+
+    def _guarded(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
         if not dry_run:
             self._guard()
         return self._apply(ref, wanted, dry_run)

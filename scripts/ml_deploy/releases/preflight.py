@@ -155,8 +155,6 @@ def _hint(error: ApiError, obj: Object) -> str:
     if "field not declared in schema" in message:
         return "The field's name is misspelt, or it stands in the wrong place."
     if "field is immutable" in message or "updates to statefulset spec" in message:
-        if obj["kind"] == "Job":
-            return "A Job cannot be changed: give it a new name for each deployment, or delete the old one first."
         return (
             f"Kubernetes does not change this field of a living {obj['kind']}: put it back as it was, give the object "
             "another name, or delete the old one first."
@@ -206,6 +204,7 @@ def rights(cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases:
         kind = cluster.kind(obj["apiVersion"], obj["kind"])
         if kind is not None:  # else its definition comes with the release
             verbs = ["get", "create", "patch", *(("list", "watch") if deploys and waited_for(obj) else ())]
+            verbs += ["delete"] if deploys and obj["kind"] == "Job" else []  # Jobs are replaced
             group, namespace = kind.api_version.rpartition("/")[0], str(obj["metadata"].get("namespace") or "")
             needed += [Right(verb, group, kind.plural, namespace if kind.namespaced else "") for verb in verbs]
     if deploys:

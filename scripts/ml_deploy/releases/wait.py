@@ -116,7 +116,8 @@ class _Wait:
         if known is None:
             return
         if kind == "DELETED":
-            if meta.get("uid") in (None, known.obj["metadata"].get("uid")):
+            finished = known.ref.kind == "Job" and isinstance(known.verdict, rollout.Done)  # its time to live is over
+            if not finished and meta.get("uid") in (None, known.obj["metadata"].get("uid")):
                 raise self._failed(f"{known.ref.kind} {known.ref.name} was deleted by somebody else")
             return
         known.obj = obj
