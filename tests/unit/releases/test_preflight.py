@@ -102,13 +102,6 @@ def test_refusals_in_words(code: int, message: str, told: str, hint: str) -> Non
     assert found.problem and told in found.problem.message and hint in found.problem.hint
 
 
-def test_an_immutable_job() -> None:
-    (found,) = preflight.check(
-        [manifest("Job", api_version="batch/v1")], refuse(422, "spec.template: field is immutable")
-    )
-    assert found.problem and "new name for each deployment" in found.problem.hint
-
-
 def test_what_nobody_can_know_is_no_problem() -> None:
     (webhook,) = preflight.check([manifest()], refuse(400, 'webhook "w" does not support dry run'))
     assert webhook.problem is None and "unknown" in webhook.note
