@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
+from ml_deploy.releases.history import ref_of
 
 pytestmark = pytest.mark.real_kubernetes
 
@@ -90,8 +92,13 @@ def test_troubles_of_pods(
 
 
 def test_a_quota(cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": {"pods": "1"}}}
     cluster.create(quota)
+    until = time.monotonic() + 10
+    while not (cluster.get(ref_of(quota, cluster.namespace)) or {}).get("status") and time.monotonic() < until:
+        time.sleep(0.05)  # a quota that its controller has not seen yet allows everything
+    other = web(busybox)["spec"]["template"]["spec"]
+    cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other"}, "spec": other})
     done = deploy(tmp_path, kubeconfig, cluster.namespace, web(busybox))
     assert done.code == 11 and "the namespace's quota does not allow its pods" in done.log, done.log
 

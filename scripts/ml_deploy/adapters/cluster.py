@@ -118,9 +118,15 @@ class ApiServer:
                 return None
             raise
 
-    def list(self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = "") -> Objects:
-        """Objects of a kind, by label selector and field selector, with apiVersion and kind set on each."""
-        return self._pages(api_version, kind, namespace, selector, fields)[0]
+    def list(
+        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = "",
+        keep: Callable[[Object], Object] | None = None,
+    ) -> Objects:  # fmt: skip
+        """Objects of a kind, by label selector and field selector, with apiVersion and kind set on each.
+
+        keep: what to keep of each, applied as they come, where there may be thousands.
+        """
+        return self._pages(api_version, kind, namespace, selector, fields, keep or dict)[0]
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Applied:
         """POST. Raises ApiError 409 (AlreadyExists) when it is there."""
@@ -319,7 +325,10 @@ class ApiServer:
             give_up_on=kube_errors.lasting,
         )  # fmt: skip
 
-    def _pages(self, api_version: str, kind: str, namespace: str, selector: str, fields: str) -> tuple[Objects, str]:
+    def _pages(
+        self, api_version: str, kind: str, namespace: str, selector: str, fields: str,
+        keep: Callable[[Object], Object] = dict,
+    ) -> tuple[Objects, str]:  # fmt: skip
         path = self._collection(api_version, kind, namespace)
         query = {"limit": str(_PAGE), "labelSelector": selector, "fieldSelector": fields}
         query = {k: v for k, v in query.items() if v}
@@ -332,7 +341,7 @@ class ApiServer:
                     raise
                 items, query = [], {k: v for k, v in query.items() if k not in ("continue", "limit")}  # all at once
                 continue
-            items += [{"apiVersion": api_version, "kind": kind, **item} for item in page.get("items") or []]
+            items += [{"apiVersion": api_version, "kind": kind, **keep(item)} for item in page.get("items") or []]
             more = (page.get("metadata") or {}).get("continue")
             if not more:
                 return items, str((page.get("metadata") or {}).get("resourceVersion") or "")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from ml_deploy.checks import cases
 from ml_deploy.commands import deploy_sources
+from ml_deploy.commands.deploy_checks import Checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
-from ml_deploy.releases import admission, ownership, preflight, snapshot, strategies
+from ml_deploy.releases import preflight, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
-from ml_deploy.releases.deployment import Deployment, Plan, Progress
+from ml_deploy.releases.deployment import Deployment, Plan
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.manifests import Manifest
 
@@ -54,7 +55,8 @@ class _Run:
         self._tell(f"{inputs.app}: {len(wanted)} objects for namespace {cluster.namespace} of {cluster.server}")
         wanted = preflight.place(cluster, wanted)
         strategy = strategies.named(inputs.strategy)
-        self._check(cluster, strategy.shape(cluster, wanted, app=inputs.app, images=self._images), asks=bool(asked))
+        shaped = strategy.shape(cluster, wanted, app=inputs.app, images=self._images)
+        Checks(inputs, self._adapters, self._report).run(cluster, shaped, asks=bool(asked))
         if inputs.dry_run == "server":
             return self._report.compared(cluster)
         return self._deploy(cluster, wanted, asked)
@@ -64,28 +66,6 @@ class _Run:
         cluster = self._adapters.cluster(self._inputs.access())
         cluster.patience = self._inputs.timeout
         return cluster
-
-    def _check(self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool) -> None:
-        """Everything dry-run on the server; raises one error with all that stands in the way."""
-        inputs = self._inputs
-        objects = [one.object for one in wanted]
-        preflight.check_rights(
-            cluster, preflight.rights(cluster, objects, deploys=inputs.dry_run == "none", cases=asks)
-        )
-        live = snapshot.listed(cluster, objects)
-        applier = ownership.Applier(live, inputs.app, objects, tell=self._tell, adopt=inputs.adopt)
-        checked = self._report.checked = preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
-        found = preflight.problems(checked)
-        if not found:
-            pods = admission.check(cluster, wanted)
-            found = [one.problem for one in pods if one.problem]
-            for said in filter(None, (one.warning for one in pods)):
-                self._adapters.console.warning(said, title="Pods may be refused")
-        if found:
-            raise self._report.failed(preflight.together(found), Progress())
-        for one in checked:
-            for said in (*one.warnings, *([one.note] if one.note else [])):
-                self._tell(f"{one.manifest.title}: {said}")
 
     def _deploy(self, cluster: Cluster, wanted: Sequence[Manifest], asked: Sequence[cases.Case]) -> Result:
         inputs, clock = self._inputs, self._adapters.clock

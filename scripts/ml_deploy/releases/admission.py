@@ -15,10 +15,12 @@ _MARK = "ml-deploy-dry-run"
 
 @dataclass(frozen=True)
 class Admitted:
-    """What the server said of one workload's pods: a problem, or what may become one."""
+    """What the server said of one workload's pods: a problem, or what may become one; `pod` as it would admit one."""
 
     problem: MlDeployError | None = None
     warning: str = ""
+    title: str = ""
+    pod: Object | None = None
 
 
 def check(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Admitted]:
@@ -28,7 +30,8 @@ def check(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Admitted]:
     for one in manifests:
         if is_workload(one.object) and (pod := _pod(one.object, cluster.namespace)):
             try:
-                found.append(Admitted(warning=_warnings(one, cluster.create(pod, dry_run=True).warnings)))
+                done = cluster.create(pod, dry_run=True)
+                found.append(Admitted(warning=_warnings(one, done.warnings), title=one.title, pod=done.object))
             except Forbidden:
                 return []  # whether pods would be admitted is asked only where we may create them
             except ApiError as error:

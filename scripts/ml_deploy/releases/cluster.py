@@ -56,10 +56,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Applied:
-    """An object as the server has it after a write, with the server's warnings."""
+    """An object as the server has it after a write, with the server's warnings; `live` before it, where that was read."""
 
     object: Object
     warnings: tuple[str, ...] = ()
+    live: Object | None = None
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,13 @@ class Cluster(Protocol):
         """The object, or None when there is none."""
 
     def list(
-        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = ""
-    ) -> list[Object]:
-        """Objects of a kind, by label selector and field selector, with apiVersion and kind set on each."""
+        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = "",
+        keep: Callable[[Object], Object] | None = None,
+    ) -> list[Object]:  # fmt: skip
+        """Objects of a kind, by label selector and field selector, with apiVersion and kind set on each.
+
+        keep: what to keep of each, applied as they come, where there may be thousands.
+        """
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Applied:
         """POST. Raises ApiError 409 (AlreadyExists) when it is there."""

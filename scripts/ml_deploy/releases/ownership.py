@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ml_deploy.errors import Conflict
@@ -123,7 +124,7 @@ class Applier:
     def _guarded(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
         if not dry_run:
             self._guard()
-        return self._apply(ref, wanted, dry_run)
+        return replace(self._apply(ref, wanted, dry_run), live=live)
 
     def _leave_replicas(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Object:
         """The object without its number of replicas (a dry run, which hands nothing over, keeps the live number)."""

@@ -19,10 +19,14 @@ _FEW = 4  # objects that are not worth the threads
 
 @dataclass(frozen=True)
 class Checked:
-    """One object after its dry run: `after` as the server would have it, or a problem, or a note why nobody knows."""
+    """One object after its dry run: `after` as the server would have it, or a problem, or a note why nobody knows.
+
+    live: as it is now; None when there is none.
+    """
 
     manifest: Manifest
     after: Object | None = None
+    live: Object | None = None
     warnings: tuple[str, ...] = ()
     problem: MlDeployError | None = None
     note: str = ""
@@ -109,7 +113,7 @@ def _check(
         return _refused(one, error, created, defined)
     except (Conflict, Forbidden) as error:
         return Checked(one, problem=error)
-    return Checked(one, done.object, done.warnings)
+    return Checked(one, done.object, done.live, done.warnings)
 
 
 def _refused(one: Manifest, error: ApiError, created: set[str], defined: set[tuple[str, str]]) -> Checked:

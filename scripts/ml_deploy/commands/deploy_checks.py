@@ -1,0 +1,100 @@
+"""deploy-aks before anything changes: one pass that tells everything that would fail, and warns of what may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_deploy.commands.deploy_inputs import Inputs
+from ml_deploy.commands.deploy_report import Reporter
+from ml_deploy.commands.ports import Adapters
+from ml_deploy.errors import ManifestError, MlDeployError
+from ml_deploy.releases import admission, capacity, ownership, preflight, quota, snapshot
+from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.demand import Demand, demand
+from ml_deploy.releases.deployment import Progress
+from ml_deploy.releases.manifests import Manifest, is_workload
+from ml_deploy.releases.packing import Fit
+from ml_deploy.releases.survey import Survey, Surveyor
+
+_SURVEY = 4.0  # seconds that nodes and pods are waited for beyond the dry run
+_RECORD = {"apiVersion": "v1", "kind": "Secret"}  # our own, made with each release
+
+
+class Checks:
+    """All that is asked of the cluster ahead. It changes nothing."""
+
+    def __init__(self, inputs: Inputs, adapters: Adapters, report: Reporter) -> None:
+        self._inputs, self._adapters, self._report = inputs, adapters, report
+
+    def run(self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool) -> None:
+        """Raises one error with all that stands in the way."""
+        objects = [one.object for one in wanted]
+        deploys = self._inputs.dry_run == "none"
+        preflight.check_rights(cluster, preflight.rights(cluster, objects, deploys=deploys, cases=asks))
+        surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
+        checked = self._report.checked = self._dry_run(cluster, wanted, objects)
+        found = preflight.problems(checked)
+        pods = admission.check(cluster, wanted) if not found else []
+        found += [one.problem for one in pods if one.problem]
+        if surveyor and not found:
+            found = self._room(cluster, surveyor.result(_SURVEY), pods, asks=asks)
+        if found:
+            raise self._report.failed(preflight.together(found), Progress())
+        self._tell_all(checked, pods)
+
+    def _dry_run(
+        self, cluster: Cluster, wanted: Sequence[Manifest], objects: Sequence[Object]
+    ) -> list[preflight.Checked]:
+        live = snapshot.listed(cluster, objects)
+        applier = ownership.Applier(live, self._inputs.app, objects, tell=self._report.tell, adopt=self._inputs.adopt)
+        return preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
+
+    def _tell_all(self, checked: Sequence[preflight.Checked], pods: Sequence[admission.Admitted]) -> None:
+        for one in checked:
+            for said in (*one.warnings, *([one.note] if one.note else [])):
+                self._report.tell(f"{one.manifest.title}: {said}")
+        for said in filter(None, (one.warning for one in pods)):
+            self._adapters.console.warning(said, title="Pods may be refused")
+
+    # nodes and quotas
+
+    def _room(
+        self, cluster: Cluster, survey: Survey, pods: Sequence[admission.Admitted], *, asks: bool
+    ) -> list[MlDeployError]:
+        """Warns where pods may find no room; returns what no quota will ever allow."""
+        demands = self._demands(pods, survey, asks=asks)
+        if not demands:
+            return []
+        never = self._quotas(cluster, survey, demands)
+        for one in capacity.judge(survey.seen, demands) if survey.seen else ():
+            self._opine(one, "No room on the nodes", "May have no room on the nodes")
+        if survey.why:
+            self._report.tell(f"whether the nodes have room was not checked to the end: {survey.why}")
+        return never
+
+    def _demands(self, pods: Sequence[admission.Admitted], survey: Survey, *, asks: bool) -> list[Demand]:
+        admitted = {one.title: one.pod for one in pods if one.pod}
+        found = []
+        for one in self._report.checked:
+            if one.after is not None and is_workload(one.after):
+                need = demand(one.after, one.live, admitted.get(one.manifest.title), asked=asks)
+                if need:
+                    found.append(need.of(quota.with_defaults(need.pod, survey.limit_ranges)))
+        return found
+
+    def _quotas(self, cluster: Cluster, survey: Survey, demands: Sequence[Demand]) -> list[MlDeployError]:
+        made = [one.manifest.object for one in self._report.checked if one.live is None]
+        kinds = {(obj["apiVersion"], obj["kind"]) for obj in [*made, _RECORD]} if survey.quotas else ()
+        plurals = {key: kind.plural for key in kinds if (kind := cluster.kind(*key))}
+        opinions = quota.judge(survey.quotas, demands, quota.made_by([*made, _RECORD], plurals))
+        for one in opinions:
+            if one.fit is not Fit.NO:
+                self._opine(one, "Quota", "The quota may not allow its pods")
+        return [ManifestError(one.text, hint="Lower what it asks for, or have the namespace's quota raised.")
+                for one in opinions if one.fit is Fit.NO]  # fmt: skip
+
+    def _opine(self, one: capacity.Opinion, certain: str, doubtful: str) -> None:
+        if one.fit is Fit.YES:
+            self._report.tell(one.text)
+        else:
+            self._adapters.console.warning(one.text, title=certain if one.fit is Fit.NO else doubtful)
