@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_deploy.adapters import kube_discovery, kube_errors, kubeconfig
 from ml_deploy.adapters.kube_http import Http, Response
+from ml_deploy.adapters.kube_rights import grants
 from ml_deploy.adapters.kube_watch import Watcher
 from ml_deploy.releases.cluster import (
     FIELD_MANAGER,
@@ -233,7 +234,7 @@ class ApiServer:
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
         """Whether we may; by the rules that apply to us in the namespace, else (for they may be incomplete) by review."""
-        if namespace and any(_grants(rule, verb, group, resource, name) for rule in self._rules(namespace)):
+        if namespace and any(grants(rule, verb, group, resource, name) for rule in self._rules(namespace)):
             return True
         main, _, sub = resource.partition("/")
         attributes = {
@@ -359,20 +360,6 @@ class ApiServer:
     def _check(self, response: Response, verb: str, resource: str, namespace: str) -> None:
         if response.status >= 300:
             raise kube_errors.error(self.server, response, verb, resource, namespace)
-
-
-def _grants(rule: Object, verb: str, group: str, resource: str, name: str) -> bool:
-    """Whether one rule of a role allows it."""
-
-    def has(key: str, wanted: str) -> bool:
-        return bool({"*", wanted} & set(rule.get(key) or ()))
-
-    names = rule.get("resourceNames") or []
-    anywhere = f"*/{resource.partition('/')[2]}" if "/" in resource else resource
-    return (
-        has("verbs", verb) and has("apiGroups", group) and (has("resources", resource) or has("resources", anywhere))
-        and (not names or name in names)
-    )  # fmt: skip
 
 
 def _ref(obj: Object) -> Ref:

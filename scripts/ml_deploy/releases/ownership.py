@@ -110,8 +110,8 @@ class Applier:
         if live and not dry_run and migrated(live) is not None:
             self._migrate(ref)
         if live and ref.kind == "Job":
-            return self._replace_job(ref, live, wanted, dry_run)
-        return self._guarded(ref, wanted, dry_run)
+            return replace(self._replace_job(ref, live, wanted, dry_run), live=live)
+        return replace(self._guarded(ref, wanted, dry_run), live=live)
 
     def _replace_job(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Applied:
         def apply() -> Applied:
@@ -124,7 +124,7 @@ class Applier:
     def _guarded(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
         if not dry_run:
             self._guard()
-        return replace(self._apply(ref, wanted, dry_run), live=live)
+        return self._apply(ref, wanted, dry_run)
 
     def _leave_replicas(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Object:
         """The object without its number of replicas (a dry run, which hands nothing over, keeps the live number)."""
