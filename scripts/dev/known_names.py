@@ -1,22 +1,22 @@
 """Makes scripts/ml_deploy/models/known_names.json, the exact names that lint-model knows as parts of models.
 
-usage: python -m venv /tmp/names && /tmp/names/bin/pip install scikit-learn imbalanced-learn pandas xgboost-cpu lightgbm
-       /tmp/names/bin/python scripts/dev/known_names.py [--merge] [--torch FOLDER]
+usage: python -m venv /tmp/names
+       /tmp/names/bin/pip install scikit-learn imbalanced-learn pandas xgboost-cpu lightgbm statsmodels torch
+       /tmp/names/bin/python scripts/dev/known_names.py [--merge]
        --merge          keeps the names of other versions that the file has
-       --torch FOLDER   reads torch's classes from an unpacked wheel (any platform's) without importing it
 
 Run it in an environment of its own: it imports every module of those libraries. What is
 written for each name is how far loading a file may go with it (see models/globals_.py):
 `value` is mentioned, `new` gets objects without running `__init__`, `call` is called.
 A class whose special methods (`__new__`, `__setstate__`, `__del__`, ...) reach exec, open, an
-import or the like is left out, and so is everything that reads or writes files. Example:
-scipy's distributions run `exec` on a string that their pickled state holds.
+import or the like is left out, and so is everything that reads or writes files. Exceptions are
+those whose state is judged itself, in models/states.py: scipy's distributions run `exec` on a
+string of theirs, statsmodels evaluates formulas.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import builtins
 import importlib
 import importlib.metadata
@@ -39,9 +39,10 @@ LIBRARIES = {"sklearn": "scikit-learn", "numpy": "numpy", "scipy": "scipy", "pan
 SCOPES = (
     "sklearn", "imblearn", "numpy", "numpy.dtypes", "numpy.ma", "numpy.polynomial", "numpy.random", "numpy.lib._function_base_impl",
     "scipy.sparse", "scipy.interpolate", "scipy.spatial", "scipy.stats._kde", "scipy.optimize._optimize",
-    "scipy.optimize._constraints", "scipy.special._orthogonal", "pandas", "pandas.arrays", "pandas.core.indexes", "pandas.core.arrays",
+    "scipy.optimize._constraints", "scipy.optimize._lbfgsb_py", "scipy.special._orthogonal", "pandas", "pandas.arrays", "pandas.core.indexes", "pandas.core.arrays",
     "pandas.core.dtypes.dtypes", "pandas.core.internals", "pandas._libs.tslibs.offsets", "pandas._libs.internals",
-    "pandas._libs.arrays", "pandas._libs.missing", "xgboost.core", "xgboost.sklearn", "lightgbm.basic", "lightgbm.sklearn",
+    "pandas._libs.arrays", "pandas._libs.missing", "statsmodels", "scipy.stats._continuous_distns", "scipy.stats._discrete_distns",
+    "scipy.stats._distn_infrastructure", "scipy.stats._levy_stable", "torch.nn.modules", "torch.nn.parameter", "torch.optim", "xgboost.core", "xgboost.sklearn", "lightgbm.basic", "lightgbm.sklearn",
 )  # fmt: skip
 #: Scopes that stand for one module only.
 EXACT = ("numpy", "pandas", "numpy.ma", "pandas.arrays")
@@ -50,14 +51,22 @@ SKIPPED = ("test", "tests", "testing", "_testing", "conftest", "externals", "dat
            "parallel", "estimator_checks", "_plotting", "_pprint", "_repr_html", "_set_output", "_plot", "_isfinite",
            "_cython_blas", "_vector_sentinel", "_seq_dataset", "_testutils", "_mask", "_weight_vector", "_reingold_tilford",
            "api", "concat", "ops", "accessor", "accessors", "experimental", "_show_versions", "csgraph", "linalg", "__check_build",
-           "_built_with_meson", "_distributor_init", "_min_dependencies", "deprecation")  # fmt: skip
+           "sandbox", "examples", "graphics", "compat", "_built_with_meson", "_distributor_init", "_min_dependencies", "deprecation")  # fmt: skip
 NOT_CLASSES = {("xgboost.core", name) for name in ("DMatrix", "QuantileDMatrix", "ExtMemQuantileDMatrix", "_ProxyDMatrix", "DataIter")} | {
     ("lightgbm.basic", "_TempFile"), ("lightgbm.basic", "Dataset"), ("pandas", "ExcelFile"), ("pandas", "HDFStore"),
     ("numpy", "memmap"),
 }  # fmt: skip
 #: Looked at by hand, since what the check below sees in them is not there when loading.
 BY_HAND = {"pandas": ("DataFrame", "Series"), "pandas.core.frame": ("DataFrame",), "pandas.core.series": ("Series",),
-           "joblib.numpy_pickle": ("NumpyArrayWrapper",), "random": ("Random",)}  # fmt: skip
+           "joblib.numpy_pickle": ("NumpyArrayWrapper",), "random": ("Random",), "numpy.rec": ("recarray",),
+           "statsmodels.base.data": ("ModelData", "PandasData", "PatsyData", "FormulaicData")}  # fmt: skip
+#: Modules of classes that run `exec` on their state, which models/states.py compares with what scipy writes.
+JUDGED = (
+    "scipy.stats._continuous_distns",
+    "scipy.stats._discrete_distns",
+    "scipy.stats._distn_infrastructure",
+    "scipy.stats._levy_stable",
+)
 
 #: What a special method must not reach, directly or through methods and functions of its library.
 DOORS = {"exec", "eval", "compile", "open", "__import__", "import_module", "system", "popen", "Popen", "memmap", "fromfile",
@@ -92,7 +101,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     "pandas._libs.arrays": ("__pyx_unpickle_NDArrayBacked",),
     "pandas.core.indexes.base": ("_new_Index",),
     "pandas.core.indexes.datetimes": ("_new_DatetimeIndex",),
-    "pandas.core.indexes.period": ("_new_PeriodIndex",),
+    "pandas.core.indexes.period": ("_new_PeriodIndex",), "pandas.core.indexes.timedeltas": ("_new_TimedeltaIndex",),
+    "pandas._libs.tslibs.nattype": ("_nat_unpickle",), "zoneinfo": ("ZoneInfo._unpickle",), "dill._dill": ("_create_array",),
     "pandas._libs.tslibs.timestamps": ("_unpickle_timestamp",),
     "pandas._libs.tslibs.timedeltas": ("_timedelta_unpickle",),
     "pandas._libs.tslibs.offsets": ("__pyx_unpickle_BaseOffset",),
@@ -101,14 +111,16 @@ CALLS: dict[str, tuple[str, ...]] = {
     "pandas.core.arrays.string_": ("StringDtype",),
     "sklearn.utils._bunch": ("Bunch",),
     "torch._utils": ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state",
-                     "_rebuild_qtensor", "_rebuild_sparse_tensor"),
-    "torch": ("Size", "device"),
+                     "_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_tensor_v3"),
+    "torch": ("Size", "device"), "torch._tensor": ("_rebuild_from_type_v2",), "torch.serialization": ("_get_layout",),
+    "torch.storage": ("_load_from_bytes",),
+    "torch.jit._pickle": ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag"),
 }  # fmt: skip
 #: Compiled modules whose classes and reconstruction helpers loading calls: numbers in, numbers out.
 COMPILED = ("sklearn.tree", "sklearn.neighbors", "sklearn.metrics._dist_metrics", "sklearn._loss", "sklearn.ensemble",
             "sklearn.linear_model", "sklearn.cluster", "sklearn.manifold", "sklearn.utils", "sklearn.svm", "sklearn.decomposition",
             "sklearn.preprocessing", "sklearn.feature_extraction", "scipy.spatial._ckdtree", "scipy.interpolate",
-            "numpy.random", "pandas._libs.tslibs.offsets")  # fmt: skip
+            "numpy.random", "pandas._libs.tslibs.offsets", "statsmodels.tsa")  # fmt: skip
 HELPERS = ("newObj", "__pyx_unpickle_")
 
 #: Where functions live that models keep as parameters; mentioned, never called by loading.
@@ -122,9 +134,13 @@ PRIVATE = {"sklearn.preprocessing._function_transformer": ("_identity",), "sklea
            "torch": (*(f"{kind}Storage" for kind in (
                "Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "ComplexFloat", "ComplexDouble",
                "QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")), "float64", "float32", "float16", "bfloat16", "int64",
-               "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128", "strided", "relu", "tanh", "sigmoid", "softmax",
+               "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
+               "float8_e5m2fnuz", "float8_e8m0fnu", "complex32", "quint8", "qint8", "qint32", "sparse_coo", "sparse_csr", "Tensor",
+               "bool", "complex64", "complex128", "strided", "relu", "tanh", "sigmoid", "softmax",
                "per_tensor_affine", "per_channel_affine", "channels_last", "contiguous_format", "preserve_format"),
-           "torch.storage": ("UntypedStorage", "TypedStorage"), "torch.serialization": ("_get_layout",),
+           "torch.storage": ("UntypedStorage", "TypedStorage"), "sklearn.utils.validation": ("check_array",), "pandas": ("NA",),
+           "scipy.interpolate._interpolate": tuple(f"interp1d._call_{kind}" for kind in (
+               "linear_np", "linear", "nearest", "previousnext", "spline", "nan_spline")), "zoneinfo": ("ZoneInfo",),
            "torch.nn.functional": ("relu", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "relu6", "tanh", "sigmoid", "softmax",
                                    "log_softmax", "softplus", "hardtanh", "mish", "hardswish", "glu", "logsigmoid", "normalize"),
            "torch._C._nn": ("gelu", "silu", "elu", "leaky_relu", "hardtanh", "mish", "hardswish", "softplus", "log_sigmoid"),
@@ -138,16 +154,12 @@ def main() -> None:
     """Write the data file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--merge", action="store_true", help="keep the names that the file has")
-    parser.add_argument("--torch", type=Path, help="folder with an unpacked wheel of torch")
-    given = parser.parse_args()
-    merge = given.merge
+    merge = parser.parse_args().merge
     warnings.simplefilter("ignore")
     found: dict[str, dict[str, set[str]]] = {"value": {}, "new": {}, "call": {}}
-    for level, module, name in (*_names(), *(_torch(given.torch) if given.torch else ())):
+    for level, module, name in _names():
         found[level].setdefault(module, set()).add(name)
     versions = {dist: [_version(module, dist)] for module, dist in LIBRARIES.items() if _version(module, dist)}
-    if given.torch:
-        versions["torch"] = [_text(given.torch / "torch" / "version.py").split("__version__ = '")[1].split("'")[0]]
     if merge:
         _merge(found, versions)
     _highest_level_only(found)
@@ -167,26 +179,6 @@ def _merge(found: dict[str, dict[str, set[str]]], versions: dict[str, list[str]]
         versions[name] = sorted({*versions.get(name, []), *known})
 
 
-def _torch(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Layers, parameters and optimizers, by reading the sources."""
-    for path in sorted((*(folder / "torch/nn/modules").glob("*.py"), *(folder / "torch/optim").glob("*.py"))):
-        module = ".".join(path.relative_to(folder).with_suffix("").parts)
-        for node in ast.parse(_text(path)).body:
-            if isinstance(node, ast.ClassDef) and node.bases and not _opens_a_door_in_text(node):
-                yield "new", module, node.name
-    yield from (("new", "torch.nn.parameter", name) for name in ("Parameter", "Buffer"))
-
-
-def _opens_a_door_in_text(node: ast.ClassDef) -> bool:
-    methods = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name in SPECIAL]
-    names = {getattr(inner, "id", getattr(inner, "attr", "")) for method in methods for inner in ast.walk(method)}
-    return bool(names & DOORS)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
 def _highest_level_only(found: dict[str, dict[str, set[str]]]) -> None:
     for higher, lower in (("call", "new"), ("call", "value"), ("new", "value")):
         for module, names in found[higher].items():
@@ -195,7 +187,7 @@ def _highest_level_only(found: dict[str, dict[str, set[str]]]) -> None:
 
 def _version(module: str, distribution: str) -> str:
     try:
-        return str(importlib.import_module(module).__version__)
+        return str(importlib.import_module(module).__version__).split("+")[0]
     except ImportError:
         return ""
 
@@ -240,13 +232,12 @@ def _is_helper(module: types.ModuleType, thing: Any) -> bool:
 
 def _class(module: types.ModuleType, cls: type) -> Iterator[tuple[str, str, str]]:
     place = _pickled(cls)
-    if (
-        place is None
-        or place in NOT_CLASSES
-        or issubclass(cls, (BaseException, types.ModuleType))
-        or _opens_a_door(cls)
-    ):
+    if place is None or place in NOT_CLASSES or issubclass(cls, (BaseException, types.ModuleType)):
         return
+    if not module.__name__.startswith(JUDGED) and _opens_a_door(cls):
+        return
+    if module.__name__.startswith(JUDGED) and hasattr(cls, "_entropy"):  # a frozen discrete one keeps its bound method
+        yield "value", place[0], f"{place[1]}._entropy"
     compiled = not str(getattr(module, "__file__", "")).endswith(".py")
     level = "call" if compiled and module.__name__.startswith(COMPILED) else "new"
     yield level, *place
@@ -261,7 +252,7 @@ def _functions(name: str) -> Iterator[tuple[str, str, str]]:
         thing = getattr(module, attribute, None)
         if isinstance(thing, (type, types.ModuleType)) or not callable(thing):
             continue
-        if any(word in attribute for word in NOT_FUNCTIONS):
+        if any(word in attribute for word in NOT_FUNCTIONS) or _acts(thing):
             continue
         place = _pickled(thing)
         if (
@@ -297,6 +288,15 @@ def _opens_a_door(cls: type) -> bool:
     return False
 
 
+def _acts(thing: Any) -> bool:
+    """Whether a function reaches something that acts: loading only mentions it, but a trick may call it."""
+    function = inspect.unwrap(thing)
+    if not isinstance(function, types.FunctionType) or not _reaches(function, object, set(), 0):
+        return False
+    print(f"left out: {function.__module__}.{function.__qualname__}")
+    return True
+
+
 def _reaches(function: types.FunctionType, cls: type, seen: set[object], depth: int) -> bool:
     if function in seen or depth > 5:
         return False
@@ -307,7 +307,7 @@ def _reaches(function: types.FunctionType, cls: type, seen: set[object], depth: 
             return True
         inner = target if isinstance(target, types.FunctionType) else inspect.getattr_static(cls, name, None)
         inner = getattr(inner, "__func__", inner)
-        own = isinstance(inner, types.FunctionType) and inner.__module__.split(".")[0] in LIBRARIES
+        own = isinstance(inner, types.FunctionType) and str(inner.__module__).split(".")[0] in LIBRARIES
         if own and _reaches(inner, cls, seen, depth + 1):
             return True
     return False

@@ -11,6 +11,9 @@ from typing import Any
 
 from ml_deploy.models.stubs import Instance, Name, SmallList
 
+_RECORDS = (("numpy", "record"), ("numpy.rec", "record"))
+_OBJECT_FLAGS = 0x1B  # counted references, list in pickles, to be set to zero, needs the interpreter
+_MOST_FIELDS = 4096
 _SIMPLE = re.compile(r"([biufcSUVmMO?])(\d+)")
 
 
@@ -23,6 +26,8 @@ def item_size(dtype: Any) -> tuple[int, bool]:
     if not isinstance(dtype, Instance) or dtype.of is None or dtype.of.key != ("numpy", "dtype"):
         raise Unsure("the dtype is none of numpy's own")
     code = dtype.args[0] if dtype.args else None
+    if isinstance(code, Name) and code.key in _RECORDS and isinstance(dtype.state, tuple) and len(dtype.state) > 5:
+        code = f"V{dtype.state[5]}"
     match = _SIMPLE.fullmatch(code) if isinstance(code, str) else None
     if not match or dtype.built > 1:
         raise Unsure(f"the dtype {code!r} is not written as numpy writes it")
@@ -42,16 +47,43 @@ def _with_state(kind: str, size: int, state: Any) -> tuple[int, bool]:
         raise Unsure(f"the dtype says {size} and {elsize} bytes at once")
     if kind != "V" and (sub, names, fields) != (None, None, None):
         raise Unsure("a plain dtype has fields")
-    return size, _has_objects(sub, fields)
+    objects = _subarray(sub, size) | _fields(names, fields, size)
+    if objects and (type(state[7]) is not int or state[7] & _OBJECT_FLAGS != _OBJECT_FLAGS):
+        raise Unsure("the dtype hides that it has objects")
+    return size, objects
 
 
-def _has_objects(sub: Any, fields: Any) -> bool:
-    inner = [sub[0]] if isinstance(sub, tuple) and sub else []
-    if isinstance(fields, dict):
-        inner += [value[0] for value in fields.values() if isinstance(value, tuple) and value]
-    elif fields is not None:
+def inner_dtypes(state: Any) -> list[Any]:
+    """The dtypes of a subarray and of fields, in a state that `item_size` accepts."""
+    inner = [state[2][0]] if isinstance(state[2], tuple) else []
+    return inner + ([field[0] for field in state[4].values()] if isinstance(state[4], dict) else [])
+
+
+def _subarray(sub: Any, size: int) -> bool:
+    if sub is None:
+        return False
+    if not isinstance(sub, tuple) or len(sub) != 2:
+        raise Unsure("the subarray of the dtype is not as numpy writes it")
+    item, objects = item_size(sub[0])
+    if item * item_count(sub[1] if isinstance(sub[1], tuple) else (sub[1],)) != size:
+        raise Unsure("the subarray of the dtype has another size than the dtype")
+    return objects
+
+
+def _fields(names: Any, fields: Any, size: int) -> bool:
+    if fields is None:
+        return False
+    if not isinstance(fields, dict) or not isinstance(names, tuple) or not len(names) <= len(fields) < _MOST_FIELDS:
         raise Unsure("the fields of the dtype are not as numpy writes them")
-    return any(item_size(dtype)[1] for dtype in inner)
+    objects = False
+    for key, field in fields.items():
+        if not isinstance(key, str) or not isinstance(field, tuple) or len(field) not in (2, 3):
+            raise Unsure("the fields of the dtype are not as numpy writes them")
+        item, inner = item_size(field[0])
+        if type(field[1]) is not int or not 0 <= field[1] <= size - item:
+            raise Unsure(f"the field {key!r} of the dtype lies outside of it")
+        objects |= inner
+    return objects
 
 
 def item_count(shape: Any) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.findings import Finding, Verdict
+from ml_deploy.models.formats.zips import graph_folder
 from ml_deploy.models.inspection import Inspection
 
 #: What may lie beside a model and is none itself.
@@ -34,14 +35,9 @@ def variables(inspections: list[Inspection]) -> list[Inspection]:
     folders = {Path(one.file).parent for one in inspections if one.anatomy.format == "savedmodel"}
     return [
         replace(one, anatomy=replace(one.anatomy, format="tensorflow-variables"), findings=())
-        if _is_variable(Path(one.file), folders) and [f.rule for f in one.findings] == ["unsupported-format"] else one
+        if graph_folder(Path(one.file)) in folders and [f.rule for f in one.findings] == ["unsupported-format"] else one
         for one in inspections
     ]  # fmt: skip
-
-
-def _is_variable(file: Path, folders: set[Path]) -> bool:
-    inside = file.parent.name == "variables" and file.name.startswith("variables.") and file.parent.parent in folders
-    return inside or (file.name == "fingerprint.pb" and file.parent in folders)
 
 
 def some_model(inspections: list[Inspection]) -> list[Inspection]:

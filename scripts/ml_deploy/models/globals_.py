@@ -17,9 +17,10 @@ from typing import Any
 
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Verdict
-from ml_deploy.models.uses import MAKERS, Oddity, Use
+from ml_deploy.models.uses import GETATTR, MAKERS, Oddity, Use
 
 _DATA = Path(__file__).with_name("known_names.json")
+_DENIED = ("pickle-extension", "pickle-arguments", "pickle-state-key", "pickle-state-code", "pickle-dtype")
 _LEVELS = ("value", "new", "call")
 
 #: Loaders of a second stage, and other doors: what they load is code too, and nobody has looked at it.
@@ -97,9 +98,10 @@ def _listed(table: dict[str, Any], module: str, name: str) -> bool:
 def judge(uses: Iterable[Use], oddities: Iterable[Oddity], context: Context) -> None:
     """Add findings for what is not known to be good."""
     for use in uses:
-        _judge_use(use, context)
+        if use.name.key != GETATTR or use.mentions or use.called >= 0:
+            _judge_use(use, context)
     for odd in oddities:
-        deny = odd.rule in ("pickle-extension", "pickle-arguments")
+        deny = odd.rule in _DENIED
         context.log.add(
             Verdict.DENY if deny else Verdict.REVIEW, odd.rule, odd.construct,
             f"The pickle {odd.message} ({odd.construct}).",

@@ -164,6 +164,48 @@ def window(member: Member, start: int, size: int, name: str) -> Member:
     )
 
 
+class _Forwards(io.RawIOBase):
+    """A stretch of a stream that can only be read forwards."""
+
+    def __init__(self, source: Source, start: int, size: int) -> None:
+        self._source = source
+        self._source.skip(start)
+        self._size, self._position = size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._source.read(min(len(buffer), self._size - self._position))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+def stretch(member: Member, start: int, size: int, name: str) -> Member:
+    """A stretch of any member; of a compressed one it is read forwards only."""
+    if member.size is not None:
+        return window(member, start, size, name)
+    return Member(
+        lambda: Source(io.BufferedReader(_Forwards(member.open(), start, size), _BUFFER), None),
+        name,
+        None,
+        member.depth + 1,
+    )
+
+
+def in_memory(data: bytes, name: str, depth: int) -> Member:
+    """Bytes that are there already."""
+    return Member(lambda: Source(io.BufferedReader(io.BytesIO(data)), len(data)), name, len(data), depth)
+
+
 def truncated(offset: int, missing: int | None = None) -> Unreadable:
     """The file ends too early."""
     more = f", {missing:,} bytes too early" if missing else ""

@@ -20,15 +20,16 @@ from collections.abc import Callable
 from typing import Any
 
 from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.making import Making
 from ml_deploy.models.source import Source, truncated
+from ml_deploy.models.states import tells
 from ml_deploy.models.stubs import Blob, Instance, Name, SmallList
-from ml_deploy.models.uses import ARGUMENTS, MAKERS, Oddity, Use
+from ml_deploy.models.uses import GETATTR
 
 _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
 _KEPT_TEXT = 1024  # the longest a module or name may be
 _FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
 _LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
-_USED_IN_LOADING = {"append", "extend", "add"}  # looked up on the object, so an attribute takes a method's place
 _DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
 
 _Unpickler: Any = pickle._Unpickler  # typeshed knows only half of it
@@ -42,16 +43,24 @@ class Stopped(Exception):
         self.value = value
 
 
-class InertUnpickler(_Unpickler):  # type: ignore[misc]
+def _counting(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    def push(reader: Any) -> None:
+        method(reader)
+        top = reader.stack[-1]
+        if isinstance(top, Name) and top.key == GETATTR:
+            reader.uses[GETATTR].mentions += 1
+
+    return push
+
+
+class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
     """Walks one pickle after the other in `source`, collecting `uses` and `oddities`."""
 
     _opcodes: list[Callable[[Any], None]]
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self.source = source
-        self.uses: dict[tuple[str, str], Use] = {}
-        self.oddities: dict[tuple[str, str], Oddity] = {}
+        Making.__init__(self, source)
+        _Unpickler.__init__(self, source)
         self.protocol = 0
         self.persistent = 0
 
@@ -62,7 +71,8 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
         self.stack: list[Any] = []
         self.append = self.stack.append
         self.proto = 0
-        read, table = self.source.read, self._table()
+        read, table = self.source.read, self._table().copy()
+        self.table = table
         try:
             while key := read(1):
                 table[key[0]](self)
@@ -102,10 +112,16 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
             module, name = _compat_pickle.NAME_MAPPING[raw]
         elif self.proto < 3 and module in _compat_pickle.IMPORT_MAPPING:
             module = _compat_pickle.IMPORT_MAPPING[module]
-        use = self.uses.get((module, name))
-        if use is None:
-            use = self.uses[module, name] = Use(Name(module, name), raw, self.source.tell() - 1)
-        return use.name
+        if (module, name) == GETATTR:
+            self._count_mentions()
+        return self.named((module, name), raw)
+
+    def _count_mentions(self) -> None:
+        """From now on, count how often `getattr` is put on the stack: it may be called, but not kept."""
+        self.named(GETATTR, GETATTR)
+        self.uses[GETATTR].mentions += 1
+        for code in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET, pickle.DUP):
+            self.table[code[0]] = _counting(self._table()[code[0]])
 
     def load_global(self) -> None:
         """GLOBAL: as CPython, with the place of the opcode."""
@@ -134,101 +150,6 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
         """A reference to something outside of the pickle."""
         self.persistent += 1
         return Instance(None, (pid,))
-
-    # What makes objects.
-
-    def load_reduce(self) -> None:
-        """REDUCE: a call."""
-        args = self.stack.pop()
-        if not isinstance(args, tuple):
-            raise TypeError("arguments that are no tuple")
-        self.stack[-1] = self._call(self.stack[-1], args)
-
-    def _instantiate(self, klass: Any, args: list[Any]) -> None:
-        self.append(self._call(klass, tuple(args)))
-
-    def _call(self, function: Any, args: tuple[Any, ...]) -> Instance:
-        if isinstance(function, Name) and function.key in MAKERS and args:
-            self._note(function, "called", args)
-            self._base(function, args)
-            return self.make(args[0], args[1:])
-        if isinstance(function, Name):
-            self._note(function, "called", args)
-            return Instance(function, args)
-        if not isinstance(function, Instance):
-            raise TypeError(f"a call of {type(function).__name__}")
-        self.odd(
-            "pickle-call-of-object", str(function.of or "an object"), "calls an object that was made while loading"
-        )
-        return Instance(None, args)
-
-    def _base(self, maker: Name, args: tuple[Any, ...]) -> None:
-        """`_reconstructor(cls, base, state)` runs the base's `__init__` with the state, unless it is object's."""
-        if maker.name == "_reconstructor" and len(args) > 1:
-            if not isinstance(args[1], Name):
-                raise TypeError("a base that is no class")
-            if args[1].key != ("builtins", "object"):
-                self._note(args[1], "called", args[2:])
-
-    def load_newobj(self) -> None:
-        """NEWOBJ: an object made by `__new__`, without its `__init__`."""
-        args = self.stack.pop()
-        self.append(self.make(self.stack.pop(), tuple(args)))
-
-    def load_newobj_ex(self) -> None:
-        """NEWOBJ_EX: the same with keyword arguments."""
-        keywords = self.stack.pop()
-        args = self.stack.pop()
-        self.append(self.make(self.stack.pop(), (*args, *dict(keywords).values())))
-
-    def make(self, cls: Any, args: tuple[Any, ...]) -> Instance:
-        if not isinstance(cls, Name):
-            if not isinstance(cls, Instance):
-                raise TypeError(f"an object of {type(cls).__name__}")
-            self.odd(
-                "pickle-call-of-object", str(cls.of or "an object"), "makes an object of a class made while loading"
-            )
-            return Instance(None, args)
-        self._note(cls, "made", args)
-        return Instance(cls, args)
-
-    def _note(self, name: Name, how: str, args: tuple[Any, ...]) -> None:
-        use = self.uses[name.key]
-        if getattr(use, how) < 0:
-            setattr(use, how, self.source.tell() - 1)
-        judge = ARGUMENTS.get(name.key) if how == "called" else None
-        problem = judge(args) if judge else ""
-        if problem:
-            self.odd("pickle-arguments", str(name), problem)
-
-    def load_build(self) -> None:
-        """BUILD: state for an object."""
-        state = self.stack.pop()
-        target = self.stack[-1]
-        if isinstance(target, Name):
-            self.uses[target.key].assigned = self.source.tell() - 1
-            return
-        if not isinstance(target, Instance):
-            raise TypeError(f"state for {type(target).__name__}")
-        self._set_state(target, state)
-        self.stated(target)
-
-    def stated(self, target: Instance) -> None:
-        """Called whenever an object got state; for subclasses."""
-
-    def _set_state(self, target: Instance, state: Any) -> None:
-        target.built += 1
-        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
-        kept = dict(target.state) if isinstance(target.state, dict) else {}
-        for part in parts:
-            if isinstance(part, dict):
-                kept.update(part)
-        target.state = kept if any(isinstance(part, dict) for part in parts) else state
-        for key, value in kept.items():
-            special = isinstance(key, str) and key.startswith("__") and key.endswith("__")
-            shadows = key in _USED_IN_LOADING and isinstance(value, (Name, Instance))
-            if special or shadows:
-                self.odd("pickle-special-attribute", f"{target.of}.{key}", "sets an attribute that loading itself uses")
 
     # Containers: no opcode reads from them, so they are kept small.
 
@@ -273,8 +194,9 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, dict):
+            self.dtypes.changed(target)
             for at in range(0, len(items) - 1, 2):
-                if len(target) < _DICT_LIMIT or items[at] in target:
+                if len(target) < _DICT_LIMIT or items[at] in target or tells(items[at]):
                     target[items[at]] = items[at + 1]
         elif not isinstance(target, (Instance, SmallList, bytearray)):
             raise TypeError(f"items set in {type(target).__name__}")
@@ -383,6 +305,3 @@ class InertUnpickler(_Unpickler):  # type: ignore[misc]
 
     def _number(self, layout: str) -> int:
         return int(struct.unpack(layout, self.source.exact(struct.calcsize(layout)))[0])
-
-    def odd(self, rule: str, construct: str, message: str) -> None:
-        self.oddities.setdefault((rule, construct), Oddity(rule, construct, message, self.source.tell() - 1))

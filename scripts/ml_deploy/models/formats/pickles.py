@@ -10,7 +10,7 @@ from ml_deploy.models import arrays, globals_
 from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
-from ml_deploy.models.source import Member, Source
+from ml_deploy.models.source import Member, Source, in_memory, stretch
 from ml_deploy.models.stubs import Instance
 from ml_deploy.models.unpickler import InertUnpickler
 from ml_deploy.models.uses import Oddity, Use
@@ -20,6 +20,7 @@ _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _WRAPPER_STATE = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
 _OLD_WRAPPERS = {("joblib.numpy_pickle_compat", "NDArrayWrapper"), ("joblib.numpy_pickle_compat", "ZNDArrayWrapper"),
                  ("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}  # fmt: skip
+_DEEPEST = 3
 _MOST_PICKLES = 10_000
 _OPCODES = frozenset(pickle._Unpickler.dispatch)
 
@@ -90,7 +91,7 @@ class ModelUnpickler(InertUnpickler):
 
     def _objects(self) -> Any:
         inner = InertUnpickler(self.source)
-        inner.uses, inner.oddities = self.uses, self.oddities
+        inner.uses, inner.oddities, inner.nested = self.uses, self.oddities, self.nested
         return inner.load()
 
     def _padding(self, alignment: Any) -> None:
@@ -124,6 +125,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
         context.log.unreadable(error, "joblib" if reader.arrays else "pickle")
     if reader.arrays:
         _as_plain_pickle(member, reader, context)
+    nested(reader, member, context)
     if reader.persistent:
         globals_.persistent(reader.persistent, context)
     return anatomy(reader)
@@ -147,6 +149,18 @@ def walk(reader: ModelUnpickler, source: Source, most: int = 0) -> Unreadable | 
     return None
 
 
+def nested(reader: InertUnpickler, member: Member, context: Context) -> None:
+    """Files of torch inside of strings, as plain pickles have tensors: each is looked into."""
+    if reader.nested and member.depth >= _DEEPEST:
+        raise Unreadable(f"it has models in models more than {_DEEPEST} deep", rule="budget")
+    for blob in reader.nested:
+        if isinstance(blob, bytes):
+            inner = in_memory(blob, "tensor", member.depth + 1)
+        else:
+            inner = stretch(member, blob.offset, blob.length, f"tensor at byte {blob.offset}")
+        context.inner(inner, context.inside(inner.name))
+
+
 def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
     """What `pickle.load` instead of `joblib.load` would see: array data as opcodes. Judge what it would import."""
     with member.open() as source:
@@ -155,9 +169,17 @@ def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> 
             reader.load()
         except Unreadable:
             pass
-    extra: Iterable[Use] = [use for key, use in reader.uses.items() if key not in seen.uses]
+    extra: Iterable[Use] = [
+        use for key, use in reader.uses.items() if key not in seen.uses or _more(use, seen.uses[key])
+    ]
     odd: Iterable[Oddity] = [odd for key, odd in reader.oddities.items() if key not in seen.oddities]
     globals_.judge(extra, odd, context)
+    nested(reader, member, context)
+
+
+def _more(use: Use, than: Use) -> bool:
+    """Whether a global is used in a way that it was not used in before."""
+    return any(getattr(use, how) >= 0 > getattr(than, how) for how in ("called", "made", "assigned"))
 
 
 def anatomy(reader: ModelUnpickler) -> Anatomy:

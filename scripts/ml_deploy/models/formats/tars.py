@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.formats.zips import each_member
-from ml_deploy.models.source import Member, Source
+from ml_deploy.models.source import Member, stretch
 
 NAME = "tar"
 _DEEPEST = 3
@@ -64,28 +63,4 @@ def _check(info: tarfile.TarInfo, seen: set[str]) -> None:
 
 
 def _member(member: Member, info: tarfile.TarInfo) -> Member:
-    class Limited(io.RawIOBase):
-        """The member's stretch of the (perhaps compressed) stream, read forwards."""
-
-        def __init__(self) -> None:
-            self._source = member.open()
-            self._source.skip(info.offset_data)
-            self._position = 0
-
-        def readable(self) -> bool:
-            return True
-
-        def tell(self) -> int:
-            return self._position
-
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-            data = self._source.read(min(len(buffer), info.size - self._position))
-            buffer[: len(data)] = data
-            self._position += len(data)
-            return len(data)
-
-        def close(self) -> None:
-            self._source.close()
-            super().close()
-
-    return Member(lambda: Source(io.BufferedReader(Limited(), 1 << 16), None), info.name, None, member.depth + 1)
+    return stretch(member, info.offset_data, info.size, info.name)

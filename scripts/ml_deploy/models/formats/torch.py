@@ -21,7 +21,7 @@ _ITEM = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4,
          "ComplexFloat": 8, "ComplexDouble": 16, "QInt8": 1, "QUInt8": 1, "QInt32": 4, "QUInt4x2": 1, "QUInt2x4": 1,
          "Untyped": 1}  # fmt: skip
 #: What torch itself writes beside pickles and storages.
-_PLAIN = re.compile(r"version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+|constants/\d+|"
+_PLAIN = re.compile(r"version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+|constants/\d+|traced_inputs/\d+|"
                     r"tensors/\d+")  # fmt: skip
 _LEGACY = (
     b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the pickled magic number that every legacy file begins with
@@ -36,7 +36,9 @@ class TorchUnpickler(pickles.ModelUnpickler):
         self.storages: dict[str, int] = {}
 
     def persistent_load(self, pid: Any) -> Any:
-        """A storage: `("storage", class, key, location, items)`."""
+        """A storage: `("storage", class, key, location, items)`; the legacy format has classes too, with their source."""
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module" and isinstance(pid[1], Name):
+            return pid[1]
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], Name):
             raise Unreadable("it refers to something that is no storage of torch", offset=self.source.tell())
         kind = pid[1].name.removesuffix("Storage")
@@ -80,6 +82,7 @@ def _pickle(member: Member, context: Context, script: bool) -> TorchUnpickler:
         error = pickles.walk(reader, source)
     uses = [use for use in reader.uses.values() if not (script and use.name.module.startswith("__torch__"))]
     globals_.judge(uses, reader.oddities.values(), context)
+    pickles.nested(reader, member, context)
     if error is not None:
         context.log.unreadable(error, NAME)
     return reader
@@ -128,8 +131,10 @@ def inspect(member: Member, context: Context) -> Anatomy:
                 _raw(keys.load(), reader, source)
         except Unreadable as broken:
             error = broken
-    reader.uses.update({key: use for key, use in keys.uses.items() if key not in reader.uses})
-    globals_.judge(reader.uses.values(), [*reader.oddities.values(), *keys.oddities.values()], context)
+    globals_.judge(
+        [*reader.uses.values(), *keys.uses.values()], [*reader.oddities.values(), *keys.oddities.values()], context
+    )
+    pickles.nested(reader, member, context)
     if error is not None:
         context.log.unreadable(error, NAME)
     return _anatomy({"data.pkl": reader}, False)

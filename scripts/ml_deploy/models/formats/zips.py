@@ -7,8 +7,9 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePath, PurePosixPath
 from typing import Protocol
 
 from ml_deploy.models.anatomy import Anatomy
@@ -81,8 +82,14 @@ def inspect(member: Member, context: Context) -> Anatomy:
 
 def each_member(name: str, members: Iterable[Member], context: Context) -> Anatomy:
     """Inspect members by their own content; the anatomy is that of the only model among them, if there is one."""
-    found = [context.inner(one, context.inside(one.name)) for one in members]
-    models = [one for one in found if one.format != "text"]
+    named = {one.name: one for one in members}
+    found = {
+        name: context.inner(one, context.inside(name)) for name, one in named.items() if not _beside_graph(name, named)
+    }
+    graphs = {str(PurePosixPath(name).parent) for name, one in found.items() if one.format == "savedmodel"}
+    for one in (one for one_name, one in named.items() if one_name not in found):
+        _variables(one, graphs, context)
+    models = [one for one in found.values() if one.format != "text"]
     if not models:
         raise Unreadable("there is no model in it")
     libraries = dict.fromkeys(library for one in models for library in one.libraries)
@@ -90,6 +97,27 @@ def each_member(name: str, members: Iterable[Member], context: Context) -> Anato
     return Anatomy(format=name, framework=first.framework, versions=first.versions, at_least=first.at_least,
                    libraries=tuple(libraries), top=first.top, n_features_in=first.n_features_in,
                    operators=first.operators, inputs=first.inputs, outputs=first.outputs)  # fmt: skip
+
+
+def _beside_graph(name: str, names: Container[str]) -> bool:
+    folder = graph_folder(PurePosixPath(name))
+    return folder is not None and str(folder / "saved_model.pb") in names
+
+
+def graph_folder(path: PurePath) -> PurePath | None:
+    """The folder whose `saved_model.pb` a file of TensorFlow's variables belongs to, by its name; None for other files."""
+    if path.parent.name == "variables" and path.name.startswith("variables."):
+        return path.parent.parent
+    return path.parent if path.name == "fingerprint.pb" else None
+
+
+def _variables(member: Member, graphs: set[str], context: Context) -> None:
+    """TensorFlow's variables are of no format of their own; whatever else is called so is judged as what it is."""
+    scratch = replace(context.log, findings=[], left_out=[0])
+    context.inner(member, replace(context, log=scratch).inside(member.name))
+    expected = str(graph_folder(PurePosixPath(member.name))) in graphs
+    if not expected or [finding.rule for finding in scratch.findings] != ["unsupported-format"]:
+        context.log.findings.extend(scratch.findings)
 
 
 def _open(member: Member) -> Archive:
