@@ -1,8 +1,13 @@
-"""lint-model (with the model's digest) against one hashlib pass and picklescan over the same file, interleaved, medians.
+"""lint-model against one hashlib pass (with the model's digest), and against other scanners (without it).
 
-usage: python tests/benchmarks/bench_lint.py [--size MB] [--pairs N] [--only WORD]     (needs the base, lint and dev sets)
+usage: python tests/benchmarks/bench_lint.py [--size MB] [--pairs N] [--only WORD] [--scanners VENV] [--torch PYTHON]
+                                                                                  (needs the base, lint and dev sets)
 
-picklescan's time is without a digest; what it says of the file is shown: `clean` (exit code 0), `found` (1) or `error` (2).
+The scanners live in an environment of their own, which is made when VENV does not exist (modelscan
+needs Python below 3.13). Runs are interleaved, the figures are medians; the peak is that of the
+largest process (lint-model is two: the step and the child that reads). Behind a scanner's figures is
+what it said: `clean` or `found` are verdicts, all else is none; then its exit code.
+The torch file is made by the PYTHON that has torch, or by hand in the same layout.
 """
 
 from __future__ import annotations
@@ -10,15 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import resource
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
@@ -29,121 +35,232 @@ sys.path.insert(0, str(ROOT))
 from tests.integration.models.payloads import Raw, call, named, value
 
 SCRIPTS = ROOT / "scripts"
+SCANNERS = ("picklescan==1.0.5", "modelscan==0.8.8", "modelaudit-picklescan==0.1.12", "numpy==2.2.6")
+TIMEOUT = 900  # seconds for one scanner on one file
 HASH = """
-import hashlib, sys
-digest = hashlib.sha256()
-with open(sys.argv[1], "rb", buffering=0) as file:
-    buffer = memoryview(bytearray(1 << 20))
-    while count := file.readinto(buffer):
-        digest.update(buffer[:count])
-print(digest.hexdigest())
+import hashlib, pathlib, sys
+path = pathlib.Path(sys.argv[1])
+buffer = memoryview(bytearray(1 << 20))
+for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+    digest = hashlib.sha256()
+    with open(one, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    print(digest.hexdigest())
+"""
+READ = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from ml_deploy.models import digest, findings, report, sandbox
+found = sandbox.inspect(digest.model_files(sys.argv[2:]))
+for one in found:
+    print(report.line(one))
+sys.exit(findings.worst(f for one in found for f in one.findings).rank)
+"""
+#: It has no command of its own; its exit code here: 0 clean, 1 found, 2 inconclusive.
+MODELAUDIT = """
+import pathlib, sys
+import modelaudit_picklescan as scanner
+path, worst = pathlib.Path(sys.argv[1]), 0
+with scanner.shared_source_sensitive_caches():
+    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+        report = scanner.scan_file(str(one))
+        print(one, report.status.value, report.verdict.value)
+        worst = max(worst, 2 if report.status.value != "complete" else report.verdict.value != "clean")
+sys.exit(worst)
+"""
+#: Runs a command, prints seconds, the peak of its largest process in MiB, its exit code, and what it wrote.
+MEASURE = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+try:
+    done = subprocess.run(sys.argv[2:], capture_output=True, text=True, errors="replace", timeout=float(sys.argv[1]))
+    status, said = done.returncode, done.stdout + done.stderr
+except subprocess.TimeoutExpired:
+    status, said = 124, ""
+seconds = time.perf_counter() - start
+print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, status)
+print(said)
 """
 
 
 def pickle_of_arrays(file: Path, megabytes: int) -> None:
     """Four arrays, as pickle writes them."""
-    arrays = [numpy.random.default_rng(n).random(megabytes * 125_000 // 4) for n in range(4)]
     with file.open("wb") as stream:
-        pickle.dump({"weights": arrays}, stream, protocol=5)
-
-
-def joblib_of_arrays(file: Path, megabytes: int) -> None:
-    """The same through joblib."""
-    joblib.dump([numpy.random.default_rng(n).random(megabytes * 125_000 // 4) for n in range(4)], file)
-
-
-def pickle_of_floats(file: Path, megabytes: int) -> None:
-    """No arrays at all: a list of floats, nine bytes each. (A tenth of the size: this is about opcodes.)"""
-    file.write_bytes(pickle.dumps(numpy.random.default_rng(0).random(megabytes * 11_000).tolist()))
+        pickle.dump({"weights": _arrays(megabytes)}, stream, protocol=5)
 
 
 def npz_of_arrays(file: Path, megabytes: int) -> None:
     """numpy's own container."""
     with file.open("wb") as stream:
-        numpy.savez(stream, a=numpy.random.default_rng(0).random(megabytes * 125_000))
+        numpy.savez(stream, *_arrays(megabytes))
+
+
+def joblib_of_arrays(file: Path, megabytes: int) -> None:
+    """The same through joblib, raw."""
+    joblib.dump(_arrays(megabytes), file)
 
 
 def torch_zip(file: Path, megabytes: int) -> None:
-    """A state dict as torch.save writes it, without torch."""
-    data = numpy.random.default_rng(0).random(megabytes * 125_000)
-    storage = Raw(value(("storage", named("torch", "DoubleStorage"), "0", "cpu", data.size)) + b"Q")
-    tensor = call(
-        "torch._utils", "_rebuild_tensor_v2", storage, 0, (data.size,), (1,), False, call("collections", "OrderedDict")
-    )
+    """A state dict as torch.save writes it, in four tensors; by hand where there is no torch."""
+    if TORCH:
+        code = "import sys, torch; torch.save({f'w{n}': torch.rand(int(sys.argv[2])) for n in range(4)}, sys.argv[1])"
+        subprocess.run([TORCH, "-c", code, str(file), str(megabytes * 250_000 // 4)], check=True)
+        return
+    pairs = []
+    arrays = [array.astype("<f4") for array in _arrays(megabytes * 2)]
+    for key, array in enumerate(arrays):
+        storage = Raw(value(("storage", named("torch", "FloatStorage"), str(key), "cpu", array.size)) + b"Q")
+        rest = (0, (array.size,), (1,), False, call("collections", "OrderedDict"))
+        pairs.append(value(f"w{key}") + call("torch._utils", "_rebuild_tensor_v2", storage, *rest).data + b"s")
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02" + tensor.data + b".")
+        archive.writestr("archive/data.pkl", b"\x80\x02}" + b"".join(pairs) + b".")
+        archive.writestr("archive/byteorder", b"little")
         archive.writestr("archive/version", b"3\n")
-        archive.writestr("archive/data/0", data.tobytes())
+        for key, array in enumerate(arrays):
+            archive.writestr(f"archive/data/{key}", array.tobytes())
 
 
 def safetensors_file(file: Path, megabytes: int) -> None:
-    """One tensor."""
-    size = megabytes * 1_000_000
-    header = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    """Four tensors."""
+    arrays, header, at = _arrays(megabytes), {}, 0
+    for number, array in enumerate(arrays):
+        header[f"w{number}"] = {"dtype": "F64", "shape": [array.size], "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
+    text = json.dumps(header).encode()
     with file.open("wb") as stream:
-        stream.write(struct.pack("<Q", len(header)) + header)
-        stream.write(numpy.random.default_rng(0).bytes(size))
+        stream.write(struct.pack("<Q", len(text)) + text)
+        for array in arrays:
+            array.tofile(stream)
 
 
-FILES: dict[str, Callable[[Path, int], None]] = {
-    "pickle of arrays": pickle_of_arrays, "joblib of arrays": joblib_of_arrays, "npz": npz_of_arrays, "torch zip": torch_zip,
-    "safetensors": safetensors_file, "pickle of floats, a tenth": pickle_of_floats,
+def pickle_of_floats(file: Path, megabytes: int) -> None:
+    """No arrays at all: a list of 11 million floats, nine bytes each. (A tenth of the size: this is about opcodes.)"""
+    file.write_bytes(pickle.dumps(numpy.random.default_rng(0).random(megabytes * 11_000).tolist()))
+
+
+def thousand_files(folder: Path, megabytes: int) -> None:
+    """A folder of a thousand fitted estimators of a kilobyte each."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = numpy.random.default_rng(0)
+    folder.mkdir()
+    for number in range(megabytes):
+        model = LogisticRegression().fit(rng.random((20, 4)), [0, 1] * 10)
+        (folder / f"{number:04}.pkl").write_bytes(pickle.dumps(model))
+
+
+def _arrays(megabytes: int) -> list[numpy.ndarray]:  # type: ignore[type-arg]
+    return [numpy.random.default_rng(n).random(megabytes * 125_000 // 4) for n in range(4)]
+
+
+TORCH = ""
+FILES: dict[str, tuple[str, Callable[[Path, int], None]]] = {
+    "1 GB pickle of arrays": ("model.pkl", pickle_of_arrays), "1 GB npz": ("model.npz", npz_of_arrays),
+    "1 GB joblib, raw": ("model.joblib", joblib_of_arrays), "1 GB torch zip": ("model.pt", torch_zip),
+    "1 GB safetensors": ("model.safetensors", safetensors_file), "100 MB pickle of floats": ("floats.pkl", pickle_of_floats),
+    "1000 small pickles": ("models", thousand_files),
 }  # fmt: skip
 
 
-def measure(command: list[str]) -> tuple[float, float, int]:
-    """Seconds, peak MiB of the largest process, and the exit code."""
-    code = (
-        "import resource, subprocess, sys, time\n"
-        "start = time.perf_counter()\n"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
-        "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, done.returncode)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True, text=True)
-    seconds, peak, status = done.stdout.split()
-    return float(seconds), float(peak), int(status)
+@dataclass(frozen=True)
+class Run:
+    """One run of one program: seconds, peak MiB of its largest process, exit code, what it wrote."""
+
+    seconds: float
+    peak: float
+    status: int
+    said: str
 
 
-def row(name: str, file: Path, pairs: int) -> None:
-    """Interleaved runs, and one line of the table."""
-    python = [sys.executable, "-E", "-s"]
-    commands = {
-        "hash": [*python, "-c", HASH, str(file)],
-        "lint": [*python, str(SCRIPTS / "main.py"), "lint-model", "--model", str(file)],
-        "scan": [*python, "-m", "picklescan", "-p", str(file)],
+def measure(command: list[str]) -> Run:
+    """Run it from a small process of its own, so that the peak is the command's."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(TIMEOUT), *command], check=True, capture_output=True, text=True)  # fmt: skip
+    first, said = done.stdout.split("\n", 1)
+    seconds, peak, status = first.split()
+    return Run(float(seconds), float(peak), int(status), said)
+
+
+def commands(path: Path, scanners: Path) -> dict[str, list[str]]:
+    """What is run on a file, by name."""
+    python, theirs, file = [sys.executable, "-E", "-s"], str(scanners / "bin" / "python"), str(path)
+    return {
+        "hashlib": [*python, "-c", HASH, file],
+        "lint-model": [*python, str(SCRIPTS / "main.py"), "lint-model", "--model", file],
+        "reading": [*python, "-c", READ, str(SCRIPTS), file],
+        "picklescan": [theirs, "-m", "picklescan", "-p", file],
+        "modelscan": [str(scanners / "bin" / "modelscan"), "-p", file],
+        "modelaudit-picklescan": [theirs, "-c", MODELAUDIT, file],
     }
-    measure(commands["hash"])  # the page cache is warm for all
-    runs = [{key: measure(command) for key, command in commands.items()} for _ in range(pairs)]
-    assert all(run["lint"][2] == 0 for run in runs), "lint-model did not allow the file"
-    seconds = {key: statistics.median(run[key][0] for run in runs) for key in commands}
-    more = statistics.median(run["lint"][0] - run["hash"][0] for run in runs)
-    peak = {key: max(run[key][1] for run in runs) for key in commands}
-    said = {0: "clean", 1: "found", 2: "error"}.get(runs[0]["scan"][2], "error")
-    print(
-        f"| {name} | {file.stat().st_size / 1e6:.0f} | {seconds['hash']:.2f} | {seconds['lint']:.2f} | {more:.2f} | {peak['lint']:.0f} "
-        f"| {seconds['scan']:.2f} | {peak['scan']:.0f} | {said} |", flush=True,
-    )  # fmt: skip
+
+
+def verdict(name: str, run: Run) -> str:
+    """What a scanner said of the file. A verdict is `clean` or `found`."""
+    if run.status == 124:
+        return "time-out"
+    if name == "picklescan" and (run.status > 1 or "Scanned files: 0" in run.said or "ERROR" in run.said):
+        return "error" if run.status > 1 or "ERROR" in run.said else "skipped"
+    if name == "modelscan" and run.status > 1:
+        return "skipped" if "Total skipped" in run.said and "Errors" not in run.said else "error"
+    if name == "modelaudit-picklescan" and run.status == 2:
+        return "inconclusive"
+    return {0: "clean", 1: "found"}.get(run.status, "error")
+
+
+def row(name: str, path: Path, scanners: Path, pairs: int) -> tuple[str, str]:
+    """Interleaved runs; a line for each of the two tables."""
+    asked = commands(path, scanners)
+    measure(asked["hashlib"])  # the page cache is warm for all
+    runs = [{key: measure(command) for key, command in asked.items()} for _ in range(pairs)]
+    for key in ("lint-model", "reading"):
+        assert all(run[key].status == 0 for run in runs), f"{key} did not allow the file: {runs[0][key].said}"
+    seconds = {key: statistics.median(run[key].seconds for run in runs) for key in asked}
+    peak = {key: max(run[key].peak for run in runs) for key in asked}
+    more = statistics.median(run["lint-model"].seconds - run["hashlib"].seconds for run in runs)
+    said = {key: f"{verdict(key, runs[0][key])} ({runs[0][key].status})" for key in asked}
+    said["reading"] = "allow"
+    figures = [f"{seconds[key]:.2f} s, {peak[key]:.0f} MiB, {said[key]}" for key in list(asked)[2:]]
+    first = (
+        f"| {name} | {seconds['hashlib']:.2f} | {seconds['lint-model']:.2f} | {more:+.2f} | {peak['lint-model']:.0f} |"
+    )
+    return first, f"| {name} | " + " | ".join(figures) + " |"
+
+
+def make_scanners(folder: Path) -> None:
+    """The environment of the scanners, unless it is there."""
+    if not (folder / "bin" / "modelscan").exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", *SCANNERS], check=True)
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1000, help="megabytes of the files of arrays (default 1000)")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved runs of each (default 5)")
     parser.add_argument("--only", default="", help="a word in the name of the files to measure")
+    parser.add_argument("--scanners", type=Path, help="where their environment is, or shall be made and kept")
+    parser.add_argument("--torch", default="", help="a Python that has torch")
     given = parser.parse_args()
-    print("| file | MB | hashlib s | lint-model s | difference s | peak MiB | picklescan s | peak MiB | says |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    globals()["TORCH"] = given.torch
+    lines: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, make in FILES.items():
+        scanners = given.scanners or Path(folder) / "scanners"
+        make_scanners(scanners)
+        for name, (file, make) in FILES.items():
             if given.only in name:
-                file = Path(folder) / "model.bin"
-                make(file, given.size)
-                row(name, file, given.pairs)
-    print(f"\n{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, medians of {given.pairs} interleaved runs;")
+                with tempfile.TemporaryDirectory(dir=folder) as place:
+                    make(Path(place) / file, given.size)
+                    lines.append(row(name, Path(place) / file, scanners, given.pairs))
+                    print(*lines[-1], sep="\n", flush=True)
+    print("\n| file | hashlib s | lint-model with digest s | difference s | peak MiB |\n|---|---|---|---|---|")
+    print(*(first for first, _ in lines), sep="\n")
     print(
-        f"peak of the largest process (the inspecting child is one of its own); pages of {resource.getpagesize()} bytes."
+        "\n| file | lint-model without digest | picklescan | modelscan | modelaudit-picklescan |\n|---|---|---|---|---|"
     )
+    print(*(second for _, second in lines), sep="\n")
+    print(f"\n{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, medians of {given.pairs} interleaved runs; "
+          f"{', '.join(SCANNERS)}; torch file {'by torch' if given.torch else 'by hand'}.")  # fmt: skip
 
 
 if __name__ == "__main__":
