@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 #: Which distribution on PyPI a module belongs to, where the names differ or the library matters for loading.
@@ -32,6 +32,9 @@ class Tensor:
     def items(self) -> int:
         """How many numbers it holds; unknown dimensions count as one."""
         return math.prod(length for length in self.shape if isinstance(length, int))
+
+
+_TENSORS = ("inputs", "outputs", "tensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +81,14 @@ class Anatomy:
 
     def as_dict(self) -> dict[str, Any]:
         """What is known, for JSON."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, "", (), {})}
+        known = {name: value for name, value in vars(self).items() if value not in (None, "", (), {})}
+        return {name: [vars(one) for one in value] if name in _TENSORS else value for name, value in known.items()}
 
 
 def from_dict(known: Mapping[str, Any]) -> Anatomy:
     """The inverse of `Anatomy.as_dict`, after JSON."""
     values = dict(known)
-    for name in ("inputs", "outputs", "tensors"):
+    for name in _TENSORS:
         values[name] = tuple(Tensor(**{**t, "shape": tuple(t.get("shape", ()))}) for t in values.get(name, ()))
     for name in ("libraries", "classes", "feature_names", "operators", "external"):
         values[name] = tuple(values.get(name, ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -49,7 +49,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as the JSON report has it."""
-        return {**asdict(self), "verdict": self.verdict.value}
+        return {**vars(self), "verdict": self.verdict.value}
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:

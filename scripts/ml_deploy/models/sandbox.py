@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,13 +22,13 @@ from ml_deploy.models import anatomy as anatomies
 from ml_deploy.models import inspection
 from ml_deploy.models.findings import Finding, Verdict
 from ml_deploy.models.inspection import Inspection
-from ml_deploy.models.policy import Policy, from_dict
+from ml_deploy.models.policy import Policy
 
 MEMORY = 2 << 30  # bytes of address space
 SECONDS = 120.0  # for a file, and a second more for each
 _BYTES_PER_SECOND = 2_000_000
 _SCRIPTS = Path(__file__).resolve().parents[2]
-_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from ml_deploy.models import sandbox; sandbox.child()"
+_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from ml_deploy.models import child; child.main()"
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,42 @@ class Limits:
         return SECONDS + (Path(path).stat().st_size / _BYTES_PER_SECOND)
 
 
-@dataclass
-class _Child:
-    """A running child and the watch over its time."""
+class _Watch:
+    """Ends a child that is late with a file: one thread, however many files there are."""
 
-    process: subprocess.Popen[bytes]
-    timer: threading.Timer | None = None
-    late: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        self.late = self._over = False
+        self._process = process
+        self._changed = threading.Condition()
+        self._deadline = time.monotonic() + seconds
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def watch(self, seconds: float) -> None:
-        self.calm()
-        self.timer = threading.Timer(seconds, self._end)
-        self.timer.daemon = True
-        self.timer.start()
+    def allow(self, seconds: float) -> None:
+        """From now on the child has so much time."""
+        with self._changed:
+            before, self._deadline = self._deadline, time.monotonic() + seconds
+            if self._deadline < before:  # a later one is seen when the earlier one has passed
+                self._changed.notify()
 
-    def calm(self) -> None:
-        if self.timer:
-            self.timer.cancel()
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
 
-    def _end(self) -> None:
-        self.late.set()
-        self.process.kill()
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._over:
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    self.late = True
+                    self._process.kill()
+                    return
+                self._changed.wait(left)
 
 
 def inspect(
@@ -87,21 +103,17 @@ def read(path: str | Path) -> anatomies.Anatomy:
 
 def _run(paths: list[str], settings: dict[str, Any], limits: Limits) -> list[Inspection]:
     """One child over the files, until it is through or dies. Always gives at least one inspection."""
-    with tempfile.TemporaryFile() as complaints, _start(complaints) as process:
-        child = _Child(process)
-        seconds = sum(limits.for_file(path) for path in paths)
-        task = {**settings, "paths": paths, "memory": limits.memory, "seconds": seconds}
+    allowed = [limits.for_file(path) for path in paths]
+    task = {**settings, "paths": paths, "memory": limits.memory, "seconds": sum(allowed)}
+    with tempfile.TemporaryFile() as complaints, _start(complaints) as process, _Watch(process, allowed[0]) as watch:
         try:
-            child.watch(limits.for_file(paths[0]))
-            results = _talk(child, task, paths, limits)
+            results = _talk(process, watch, task, allowed)
         except BaseException:
             process.kill()
             raise
-        finally:
-            child.calm()
         if len(results) < len(paths) and not (results and process.wait() == 0):
             complaints.seek(0)
-            results.append(_died(paths[len(results)], child.late.is_set(), complaints.read()))
+            results.append(_died(paths[len(results)], watch.late, complaints.read()))
     return results
 
 
@@ -115,20 +127,22 @@ def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def _talk(child: _Child, task: dict[str, Any], paths: list[str], limits: Limits) -> list[Inspection]:
-    assert child.process.stdin and child.process.stdout
+def _talk(
+    process: subprocess.Popen[bytes], watch: _Watch, task: dict[str, Any], allowed: list[float]
+) -> list[Inspection]:
+    assert process.stdin and process.stdout
     try:
-        child.process.stdin.write(json.dumps(task).encode())
-        child.process.stdin.close()
+        process.stdin.write(json.dumps(task).encode())
+        process.stdin.close()
     except BrokenPipeError:
         pass
     results: list[Inspection] = []
-    for line in child.process.stdout:
+    for line in process.stdout:
         if not line.endswith(b"\n"):
             break  # killed in the middle of it
         results.append(inspection.from_dict(json.loads(line)))
-        if len(results) < len(paths):
-            child.watch(limits.for_file(paths[len(results)]))
+        if len(results) < len(allowed):
+            watch.allow(allowed[len(results)])
     return results
 
 
@@ -142,30 +156,3 @@ def _died(path: str, late: bool, complaint: bytes) -> Inspection:
     )  # fmt: skip
     return Inspection(file=path, size=Path(path).stat().st_size, anatomy=anatomies.Anatomy(format="unknown"),
                       findings=(finding,))  # fmt: skip
-
-
-def child() -> None:
-    """The child: a task as JSON on standard input, an inspection as a line of JSON on standard output per file."""
-    task = json.load(sys.stdin)
-    _limit(task["memory"], task["seconds"])
-    policy = from_dict(task["policy"])
-    out: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for path in task["paths"]:
-        result = inspection.inspect_file(path, policy, companions=task["companions"])
-        print(json.dumps(result.as_dict()), file=out, flush=True)
-        if any(finding.rule == "budget" for finding in result.findings):
-            return  # the memory that is left may not do for the next file: a new child goes on
-
-
-def _limit(memory: int, seconds: float) -> None:
-    """Processor time is limited too, should the parent die before its timer ends this process."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits; time is watched there too
-        return
-    wanted = {"RLIMIT_AS": memory, "RLIMIT_CPU": int(seconds) + 60, "RLIMIT_CORE": 0}
-    for name, value in wanted.items():
-        try:
-            resource.setrlimit(getattr(resource, name), (value, value))
-        except (ValueError, OSError):  # macOS refuses RLIMIT_AS
-            continue
