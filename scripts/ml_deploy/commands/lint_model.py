@@ -12,12 +12,12 @@ from ml_deploy import __version__
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ModelRejected
-from ml_deploy.models import gates, loaders, metrics, report, sandbox, sarif
+from ml_deploy.models import gates, loaders, metrics, report, rules, sandbox, sarif
 from ml_deploy.models import policy as policies
 from ml_deploy.models.digest import Hashing, model_files
 from ml_deploy.models.findings import Finding, Verdict, worst
 from ml_deploy.models.inspection import Inspection
-from ml_deploy.runtime.fields import choice, lines, output, size, text
+from ml_deploy.runtime.fields import choice, lines, output, parse_duration, parse_size, size, text
 
 TITLE = "Lint a model file"
 DESCRIPTION = (
@@ -33,7 +33,8 @@ class Inputs:
 
     model: tuple[str, ...] = lines("Model files, folders or glob patterns, one a line.", required=True)
     policy: str = text(
-        "A YAML file with names that you vouch for: `allow-globals` (`module:name`) and `allow-operators` (`domain:operator`)."
+        "A YAML file with names that you vouch for (`allow-globals`, `allow-operators`), accepted `formats`, `limits` (size, "
+        "memory, time) and `severities`."
     )
     formats: tuple[str, ...] = lines(
         "Formats that are accepted, one a line, such as `onnx` or `joblib`. Default: every format that can be vouched for."
@@ -83,15 +84,16 @@ class Result(CommandResult):
 
 def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Inspect the files and hash them at the same time. Raises ModelRejected by the verdict and `fail-on`."""
-    policy = policies.load(inputs.policy) if inputs.policy else policies.Policy()
+    policy = _policy(inputs)
     beside = _beside(inputs)
     files = model_files(_expand(inputs.model))
     total = sum(file.stat().st_size for file in files)
     adapters.console.line(f"Reading {_count(len(files), 'file')}, {report.human(total)}; nothing in it is executed.")
     with Hashing(files) as hashing:
-        inspections = sandbox.inspect(files, policy, companions=len(files) > 1)
+        limits = sandbox.Limits(policy.memory or sandbox.MEMORY, policy.seconds)
+        inspections = sandbox.inspect(files, policy, companions=len(files) > 1, limits=limits)
         digest = hashing.result()
-    inspections = [*_gates(inspections, inputs), *beside]
+    inspections = rules.apply([*_gates(inspections, inputs, policy), *beside], policy.severities)
     for one in inspections:
         adapters.console.line(report.line(one))
     result = _result(adapters, inspections, digest, inputs.sarif)
@@ -100,10 +102,23 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     return result
 
 
-def _gates(inspections: list[Inspection], inputs: Inputs) -> list[Inspection]:
+def _policy(inputs: Inputs) -> policies.Policy:
+    unknown = [name for name in inputs.formats if name not in policies.FORMATS]
+    if unknown:
+        raise InputError(
+            f"The input `formats` names {unknown[0]}, which is no format that is known.",
+            hint=f"The formats are {', '.join(policies.FORMATS)}.",
+        )
+    return policies.load(inputs.policy, parse_size, parse_duration) if inputs.policy else policies.Policy()
+
+
+def _gates(inspections: list[Inspection], inputs: Inputs, policy: policies.Policy) -> list[Inspection]:
+    """The gates beside safety; what both the inputs and the policy limit must satisfy both."""
     inspections = gates.some_model(gates.variables(gates.external_data(inspections)))
-    inspections = [gates.mismatch(gates.forbidden_format(one, inputs.formats)) for one in inspections]
-    return gates.too_large(inspections, inputs.max_model_size)
+    for accepted in (inputs.formats, policy.formats):
+        inspections = [gates.forbidden_format(one, accepted) for one in inspections]
+    limits = [limit for limit in (inputs.max_model_size, policy.size) if limit is not None]
+    return gates.too_large([gates.mismatch(one) for one in inspections], min(limits, default=None))
 
 
 def _expand(patterns: tuple[str, ...]) -> list[str]:

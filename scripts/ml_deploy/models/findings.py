@@ -42,6 +42,11 @@ class Finding:
     allow: str = ""
 
     @property
+    def severity(self) -> str:
+        """`deny`, `review` or `note`, for people."""
+        return "note" if self.verdict is Verdict.ALLOW else self.verdict.value
+
+    @property
     def place(self) -> str:
         """File, member and byte, for people."""
         where = self.file + (f" → {self.member}" if self.member else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ml_deploy.models import policy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable, Verdict
 from ml_deploy.models.globals_ import never_allowed
@@ -74,9 +75,10 @@ def _judge(name: str, module: str, part: dict[str, Any], context: Context) -> No
         context.log.deny("keras-module", shown, f"The model asks for {shown}, which is no part of models.", _ADVICE)
     elif not own and (reason := never_allowed(module, name)):
         context.log.deny("keras-module", shown, f"The model asks for {shown}, which {reason}.", _ADVICE)
-    elif not own or name in _REVIEWED or _registered(part):
+    elif shown not in context.policy.allow_globals and (not own or name in _REVIEWED or _registered(part)):
         what = _REVIEWED.get(name, "is code of somebody's own")
-        context.log.add(Verdict.REVIEW, "keras-module", shown, f"The model asks for {shown}, which {what}.", _ADVICE)
+        context.log.add(Verdict.REVIEW, "keras-module", shown, f"The model asks for {shown}, which {what}.", _ADVICE,
+                        allow=shown if policy.is_global(shown) else "")  # fmt: skip
 
 
 def _function(part: dict[str, Any], context: Context) -> None:

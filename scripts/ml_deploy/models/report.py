@@ -8,10 +8,11 @@ from typing import Any
 from ml_deploy.models.anatomy import Anatomy, Tensor
 from ml_deploy.models.findings import Finding, Verdict, worst
 from ml_deploy.models.inspection import Inspection
+from ml_deploy.models.rules import NAMED
 
 _MARKS = {Verdict.ALLOW: "✅", Verdict.REVIEW: "⚠️", Verdict.DENY: "❌"}
 _SHOWN = 50
-_KEYS = {"pickle-global": "allow-globals", "onnx-operator": "allow-operators", "tensorflow-operator": "allow-operators"}
+_KEYS = {**NAMED, "keras-module": "allow-globals"}
 
 
 def human(count: int) -> str:
@@ -27,7 +28,7 @@ def human(count: int) -> str:
 def line(one: Inspection) -> str:
     """A file's verdict, and each finding, as lines of a log."""
     lines = [f"{_MARKS[one.verdict]} {one.verdict.value}: {one.file} ({', '.join(_facts(one))})"]
-    lines += [f"   {f.verdict.value}: {f.place}: {f.message} [{f.rule}]" for f in _worst_first(one.findings)[:_SHOWN]]
+    lines += [f"   {f.severity}: {f.place}: {f.message} [{f.rule}]" for f in _worst_first(one.findings)[:_SHOWN]]
     hidden = len(one.findings) + one.left_out - min(len(one.findings), _SHOWN)
     return "\n".join(lines + ([f"   and {hidden:,} more findings"] if hidden else []))
 
@@ -85,7 +86,7 @@ def _files(inspections: Sequence[Inspection]) -> str:
 
 def _findings(findings: list[Finding], left_out: int) -> str:
     shown = _worst_first(findings)[:_SHOWN]
-    rows = [f"| {_MARKS[f.verdict]} {f.verdict.value} | `{_code(f.construct)}` | {_cell(f.place)} | {_cell(f.message)} "
+    rows = [f"| {_MARKS[f.verdict]} {f.severity} | `{_code(f.construct)}` | {_cell(f.place)} | {_cell(f.message)} "
             f"{_cell(f.advice)} |" for f in shown]  # fmt: skip
     hidden = len(findings) + left_out - len(shown)
     more = f"\n\n*and {hidden:,} more findings; the JSON report has them*" if hidden else ""
