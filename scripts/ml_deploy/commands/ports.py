@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ml_deploy.checks.http import Endpoint, EndpointAccess
-from ml_deploy.images.engine import Engine
-from ml_deploy.images.registry import Registry, RegistryAccess
-from ml_deploy.releases.cluster import Cluster, ClusterAccess
-from ml_deploy.releases.rendering import Renderer
-from ml_deploy.runtime.console import Console
-from ml_deploy.runtime.github import Job
+if TYPE_CHECKING:  # no command imports what only another one needs
+    from ml_deploy.checks.http import Endpoint, EndpointAccess
+    from ml_deploy.images.engine import Engine
+    from ml_deploy.images.registry import Registry, RegistryAccess
+    from ml_deploy.releases.cluster import Cluster, ClusterAccess
+    from ml_deploy.releases.rendering import Renderer
+    from ml_deploy.runtime.console import Console
+    from ml_deploy.runtime.github import Job
 
 
 class Clock(Protocol):

@@ -6,9 +6,6 @@ import json
 import secrets
 import shutil
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -103,6 +100,10 @@ class Job:
 
         Raises AuthFailed without `permissions: id-token: write`.
         """
+        import urllib.error  # here: it costs 20 ms that few commands need
+        import urllib.parse
+        import urllib.request
+
         url, bearer = (self._env.get(f"ACTIONS_ID_TOKEN_REQUEST_{n}", "") for n in ("URL", "TOKEN"))
         if not url:
             raise AuthFailed(
