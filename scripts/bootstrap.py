@@ -76,9 +76,11 @@ def _install(env: Path, missing: list[str]) -> None:
     if not python.exists():
         shutil.rmtree(env, ignore_errors=True)
         _run(uv, "venv", "--python", sys.executable, str(env))
+    files = [word for name in missing for word in ("--requirements", str(REQUIREMENTS / f"{name}.txt"))]
+    _run(
+        uv, "pip", "install", "--python", str(python), "--require-hashes", "--only-binary", ":all:", "--no-deps", *files
+    )
     for name in missing:
-        _run(uv, "pip", "install", "--python", str(python), "--require-hashes", "--only-binary", ":all:",
-             "--no-deps", "--requirements", str(REQUIREMENTS / f"{name}.txt"))  # fmt: skip
         _mark(env, name).touch()
 
 
@@ -97,6 +99,7 @@ def _run(uv: Path, *words: str) -> None:
 
 def _uv(home: Path) -> Path:
     """The locked uv, fetched once."""
+    import io
     import re
     import zipfile
 
@@ -105,18 +108,17 @@ def _uv(home: Path) -> Path:
     uv = home / f"uv-{version}" / "uv"
     if not uv.exists():
         uv.parent.mkdir(exist_ok=True)
-        wheel = _wheel(version, set(re.findall(r"sha256:([0-9a-f]{64})", lock)), uv.parent)
+        wheel = _wheel(version, set(re.findall(r"sha256:([0-9a-f]{64})", lock)))
         part = uv.with_suffix(".part")
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
             part.write_bytes(archive.read(f"uv-{version}.data/scripts/uv"))
         part.chmod(0o755)
         part.rename(uv)
-        wheel.unlink()
     return uv
 
 
-def _wheel(version: str, hashes: set[str], folder: Path) -> Path:
-    """Download uv's wheel for this machine from the package index and check its hash."""
+def _wheel(version: str, hashes: set[str]) -> bytes:
+    """uv's wheel for this machine from the package index, its hash checked."""
     import re
     from hashlib import sha256
     from urllib.parse import urljoin, urlparse
@@ -129,12 +131,10 @@ def _wheel(version: str, hashes: set[str], folder: Path) -> Path:
         address = urljoin(page_url, link.replace("&amp;", "&"))
         name = urlparse(address).path.rsplit("/", 1)[-1]
         if name.startswith(f"uv-{version}-") and name.endswith(".whl") and _fits(name):
-            data = urlopen(address.partition("#")[0], timeout=120).read()
+            data: bytes = urlopen(address.partition("#")[0], timeout=120).read()
             if sha256(data).hexdigest() not in hashes:
                 raise ValueError(f"{name} from the package index has a hash that requirements/uv.txt does not list")
-            wheel: Path = folder / name
-            wheel.write_bytes(data)
-            return wheel
+            return data
     raise ValueError(f"{page_url} has no uv {version} for {sys.platform} {os.uname().machine}")
 
 

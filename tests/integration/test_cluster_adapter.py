@@ -300,6 +300,18 @@ def test_an_exec_plugin_that_fails_says_why(server: Server, tmp_path: Path) -> N
     assert "cluster-name" in caught.value.hint
 
 
+def test_a_legacy_provider_gives_the_token_that_it_left(server: Server) -> None:
+    cluster = to(kubeconfig(server.port, "{auth-provider: {name: oidc, config: {id-token: left}}}"))
+    server.answers = [{"body": config()}]
+    cluster.get(NAME)
+    assert server.tokens == ["Bearer left"]
+    cluster.close()
+    for name in ("azure", "oidc"):
+        with pytest.raises(AuthFailed, match=f"auth-provider .{name}") as caught:
+            to(kubeconfig(server.port, f"{{auth-provider: {{name: {name}}}}}"))
+        assert "kubeconfig" in caught.value.hint
+
+
 # kubeconfigs
 
 

@@ -186,37 +186,29 @@ def _credentials(user: Config, cluster: Config, folder: Path) -> Credentials:
     if user.get("exec"):
         return _Plugin(user["exec"], cluster, folder).credentials()
     if user.get("auth-provider"):
-        return Credentials(_provider(user), renewable=True)
+        return Credentials(_provider(user["auth-provider"]))
     if user.get("username"):
         pair = f"{user['username']}:{user.get('password', '')}"
         return Credentials(basic=base64.b64encode(pair.encode()).decode())
     return Credentials(certificate=certificate, key=key)
 
 
-def _provider(user: Config) -> TokenSource:
-    """The legacy `auth-provider`, through the Kubernetes client's own loader."""
-    if user["auth-provider"].get("name") == "azure":
+def _provider(spec: Config) -> TokenSource:
+    """The legacy `auth-provider` (oidc, gcp): the token that kubectl left in the kubeconfig, which is not renewed here."""
+    if spec.get("name") == "azure":
         raise AuthFailed(
             "The kubeconfig signs in by the auth-provider `azure`, which Kubernetes removed in 1.26.",
             hint="Set `resource-group` and `cluster-name` instead of `kubeconfig`; no plugin is needed then.",
         )
 
-    def token(_fresh: bool) -> str:
-        from kubernetes import client, config
-
-        conf = client.Configuration()
-        entry = {"name": "x", "cluster": {"server": "https://x"}}
-        config.load_kube_config_from_dict(
-            {"current-context": "x", "clusters": [entry], "users": [{"name": "x", "user": user}],
-             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]},
-            client_configuration=conf, persist_config=False,
-        )  # fmt: skip
-        given = str(conf.api_key.get("authorization") or conf.api_key.get("BearerToken") or "")
-        if not given:
-            raise AuthFailed(f"The kubeconfig's auth-provider {user['auth-provider'].get('name')!r} gives no token.")
-        return given.removeprefix("Bearer ")
-
-    return token
+    config = spec.get("config") or {}
+    given = str(config.get("id-token") or config.get("access-token") or "")
+    if not given:
+        raise AuthFailed(
+            f"The kubeconfig signs in by the auth-provider {spec.get('name')!r} and holds no token of it.",
+            hint="Use a kubeconfig with a token or a credential plugin (`exec`).",
+        )
+    return lambda _fresh: given
 
 
 class _Plugin:
