@@ -95,4 +95,5 @@ class _Run:
             app=inputs.app, objects=objects, strategy=inputs.strategy, images=self._images, model_digest=inputs.model_digest, commit=job.commit,
             run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
             rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None, adopt=inputs.adopt,
+            prune=inputs.prune,
         )  # fmt: skip

@@ -8,12 +8,13 @@ from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import ManifestError, MlDeployError
-from ml_deploy.releases import admission, capacity, ownership, preflight, quota, snapshot
+from ml_deploy.releases import admission, capacity, ownership, preflight, prune, quota, snapshot
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.demand import Demand, demand
 from ml_deploy.releases.deployment import Progress
 from ml_deploy.releases.manifests import Manifest, is_workload
 from ml_deploy.releases.packing import Fit
+from ml_deploy.releases.records import Records
 from ml_deploy.releases.survey import Survey, Surveyor
 
 _SURVEY = 4.0  # seconds that nodes and pods are waited for beyond the dry run
@@ -30,7 +31,8 @@ class Checks:
         """Raises one error with all that stands in the way."""
         objects = [one.object for one in wanted]
         deploys = self._inputs.dry_run == "none"
-        preflight.check_rights(cluster, preflight.rights(cluster, objects, deploys=deploys, cases=asks))
+        needed = preflight.rights(cluster, objects, deploys=deploys, cases=asks, reads=self._inputs.prune)
+        preflight.check_rights(cluster, needed)
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
         found = preflight.problems(checked)
@@ -41,6 +43,8 @@ class Checks:
         if found:
             raise self._report.failed(preflight.together(found), Progress())
         self._tell_all(checked, pods)
+        if self._inputs.prune:
+            self._list_pruned(cluster, objects)
 
     def _dry_run(
         self, cluster: Cluster, wanted: Sequence[Manifest], objects: Sequence[Object]
@@ -55,6 +59,14 @@ class Checks:
                 self._report.tell(f"{one.manifest.title}: {said}")
         for said in filter(None, (one.warning for one in pods)):
             self._adapters.console.warning(said, title="Pods may be refused")
+
+    def _list_pruned(self, cluster: Cluster, objects: Sequence[Object]) -> None:
+        """Tell what pruning will remove, and see that we may."""
+        records = Records(cluster, cluster.namespace, self._inputs.app, clock=self._adapters.clock)
+        pruning = self._report.pruning = prune.planned(cluster, records, prune.before(records.all()), objects)
+        preflight.check_rights(cluster, preflight.rights_to_delete(cluster, pruning.goes))
+        for line in pruning.lines():
+            self._report.tell(f"prune: {line}")
 
     # nodes and quotas
 

@@ -70,6 +70,7 @@ class Inputs(ClusterInputs):
     )  # fmt: skip
     rollback_timeout: float = duration("How long a rollback may take, beyond `timeout`.", default="5m")
     adopt: bool = flag("Take over objects that Helm, Argo CD, Flux or another tool owns.")
+    prune: bool = flag("Remove what the release before had and this one has not, once this one is ready.")
     dry_run: str = choice(
         "`client` renders the objects without a cluster, `server` asks the cluster what would change, `none` deploys.",
         ("none", "client", "server"), default="none",

@@ -17,6 +17,7 @@ from ml_deploy.releases.deployment import Progress, serving
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.preflight import Checked
+from ml_deploy.releases.prune import Pruning
 from ml_deploy.runtime.fields import output
 
 _LONGEST_DIFF = 200_000  # characters; a job's outputs may have 1 MB
@@ -45,12 +46,16 @@ class Result(CommandResult):
 
 
 class Reporter:
-    """Tells the log what happens, and makes the Result of what came of it. `checked`: what the dry run found."""
+    """Tells the log what happens, and makes the Result of what came of it. `checked`: what the dry run found.
+
+    pruning: what goes once the release is ready.
+    """
 
     def __init__(self, inputs: Inputs, adapters: Adapters, images: Sequence[str]) -> None:
         self._inputs, self._adapters, self._images = inputs, adapters, images
         self._started = adapters.clock.monotonic()
         self.checked: Sequence[Checked] = ()
+        self.pruning = Pruning()
 
     def tell(self, message: str) -> None:
         """A line in the log, with the seconds since the start."""
@@ -72,12 +77,15 @@ class Reporter:
 
     def compared(self, cluster: Cluster) -> Result:
         """What would change in the cluster, as a diff."""
+        pairs: list[tuple[Object | None, Object | None]]
         pairs = [(_live(cluster, one), one.after) for one in self.checked if one.after is not None]
+        pairs += [(gone, None) for gone in self.pruning.goes]
         text = diff.diff(pairs)
         self._adapters.console.line(text or "no differences")
         text = text if len(text) <= _LONGEST_DIFF else text[:_LONGEST_DIFF] + "\n(cut here: too long)"
         title = f"### 🔍 {self._inputs.app}: what would change in namespace {cluster.namespace}\n\n"
         notes = "".join(f"- {one.manifest.title}: {one.note}\n" for one in self.checked if one.note)
+        notes += "".join(f"- {line}\n" for line in self.pruning.lines())
         details = title + notes + (f"\n```diff\n{text}\n```" if text else "Nothing.")
         return self._result(
             status="checked", diff=text, details=details, objects=[one.manifest.object for one in self.checked]
@@ -97,7 +105,8 @@ class Reporter:
             + f".\n\n{self._origin()}"
         )
         asked = f"\n\n{progress.asked.sentence()}\n\n{progress.asked.table()}" if progress.asked else ""
-        details = f"{head}\n\n{self._table(progress)}{asked}"
+        pruned = "".join(f"\n- removed {one}" for one in progress.pruned)
+        details = f"{head}\n\n{self._table(progress)}{asked}" + (f"\n{pruned}" if pruned else "")
         return self._result(status=progress.release.state, endpoint=where, details=details, objects=progress.applied,
                             progress=progress)  # fmt: skip
 
@@ -157,6 +166,7 @@ class Reporter:
             **{name.replace("_", "-"): value for name, value in outputs.items()},
             "app": self._inputs.app, "images": list(self._images), "model-digest": self._inputs.model_digest,
             "objects": [_row(obj, progress) for obj in objects],
+            "pruned": list(progress.pruned),
             "warnings": [w for one in self.checked for w in one.warnings],
             "predictions": progress.asked.as_json() if progress.asked else [],
             "rollout-seconds": round(progress.rollout_seconds, 3),

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import adoption, records, restore, snapshot, strategies, wait
+from ml_deploy.releases import adoption, prune, records, restore, snapshot, strategies, wait
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.history import current_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.records import Records, Release, ref_of
@@ -35,6 +36,7 @@ class Deployment:
         self._cluster, self._plan, self._clock, self._tell, self._guard = cluster, plan, clock, tell, guard
         self._strategy = strategies.named(plan.strategy)
         self._records = Records(cluster, cluster.namespace, plan.app, clock=clock, guard=guard)
+        self._before: Sequence[Release] = ()
         self._stage = Stage(cluster, plan, clock, until, tell, guard, self.progress, self._records)
 
     def run(self) -> Progress:
@@ -62,7 +64,9 @@ class Deployment:
         adopted = adoption.first_meeting(snapshot.listed(self._cluster, met), self._records, met)
         if adopted:
             self._tell(f"what is live now is kept as revision {adopted.revision}: it can be restored")
-        progress.previous = adopted or self._records.current()
+        history = self._records.all()
+        self._before = prune.before(history)
+        progress.previous = adopted or current_of(history)
         progress.release = self._records.begin(
             objects, strategy=plan.strategy, images=plan.images, model_digest=plan.model_digest,
             commit=plan.commit, run_url=plan.run_url,
@@ -85,15 +89,21 @@ class Deployment:
         else:
             verdict = None
         state = records.JUDGED_GOOD if verdict else records.DEPLOYED
+        self._tidily(self._prune)  # before the record says that all is done: a run that is killed here does it again
         self.progress.release = self._records.mark(release, state, verdict)
-        self._afterwards()
+        self._tidily(lambda: self._strategy.afterwards(self._stage))
         self._records.trim(self._plan.history_limit)
         return self.progress
 
-    def _afterwards(self) -> None:
+    def _prune(self) -> None:
+        if self._plan.prune:
+            pruning = prune.planned(self._cluster, self._records, self._before, self._stage.objects)
+            self.progress.pruned = prune.carry_out(self._cluster, pruning, tell=self._tell, guard=self._guard)
+
+    def _tidily(self, work: Callable[[], None]) -> None:
         """The release serves: what cannot be tidied is told, and left to the next deployment."""
         try:
-            self._strategy.afterwards(self._stage)
+            work()
         except (ApiError, MlDeployError) as error:
             if isinstance(error, MlDeployError) and error.reason in ("cancelled", "conflict"):
                 raise

@@ -15,15 +15,19 @@ _OURS = "ml-deploy/"
 _CONTEXT = 3
 
 
-def diff(pairs: Iterable[tuple[Object | None, Object]]) -> str:
-    """The differences between each live object (None: there is none yet) and what it would become; empty when none."""
+def diff(pairs: Iterable[tuple[Object | None, Object | None]]) -> str:
+    """The differences between each live object (None: there is none yet) and what it would become (None: removed).
+
+    Empty when there are none.
+    """
     parts = []
     for before, after in pairs:
         old, new = masked(before, after)
-        name = f"{after['kind']}/{after['metadata']['name']}"
+        shown = after or before or {}
+        name = f"{shown['kind']}/{shown['metadata']['name']}"
         lines = difflib.unified_diff(
             render(old).splitlines() if old else [], render(new).splitlines() if new else [],
-            "/dev/null" if old is None else f"live/{name}", f"new/{name}", lineterm="", n=_CONTEXT,
+            "/dev/null" if old is None else f"live/{name}", "/dev/null" if new is None else f"new/{name}", lineterm="", n=_CONTEXT,
         )  # fmt: skip
         parts += list(lines)
     return "\n".join(parts)

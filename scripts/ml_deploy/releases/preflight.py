@@ -200,8 +200,13 @@ class Right(NamedTuple):
     namespace: str
 
 
-def rights(cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases: bool) -> list[Right]:
-    """All that a deployment of these objects must be allowed; with `deploys` false, what its dry run must be."""
+def rights(
+    cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases: bool, reads: bool = False
+) -> list[Right]:
+    """All that a deployment of these objects must be allowed; with `deploys` false, what its dry run must be.
+
+    reads: whether it reads the records of earlier releases, too (to prune).
+    """
     here = cluster.namespace
     needed = [Right("list", "autoscaling", "horizontalpodautoscalers", here)]
     for obj in objects:
@@ -211,6 +216,8 @@ def rights(cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases:
             verbs += ["delete"] if deploys and obj["kind"] == "Job" else []  # Jobs are replaced
             group, namespace = kind.api_version.rpartition("/")[0], str(obj["metadata"].get("namespace") or "")
             needed += [Right(verb, group, kind.plural, namespace if kind.namespaced else "") for verb in verbs]
+    if reads:
+        needed += [Right(verb, "", "secrets", here) for verb in ("get", "list")]
     if deploys:
         needed += [Right(verb, "coordination.k8s.io", "leases", here) for verb in ("get", "create", "update")]
         needed += [Right(verb, "", "secrets", here) for verb in ("get", "list", "create", "patch", "delete")]
@@ -218,6 +225,13 @@ def rights(cluster: Cluster, objects: Sequence[Object], *, deploys: bool, cases:
     if cases:
         needed += [Right(verb, "", "pods", here) for verb in ("create", "get", "watch", "delete")]
         needed += [Right(verb, "", "pods/proxy", here) for verb in ("get", "create")]
+    return list(dict.fromkeys(needed))
+
+
+def rights_to_delete(cluster: Cluster, objects: Iterable[Object]) -> list[Right]:
+    """What deleting these live objects needs."""
+    found = [(cluster.kind(obj["apiVersion"], obj["kind"]), obj["metadata"].get("namespace", "")) for obj in objects]
+    needed = [Right("delete", k.api_version.rpartition("/")[0], k.plural, place) for k, place in found if k]
     return list(dict.fromkeys(needed))
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ml_deploy.errors import NoRelease, RolloutFailed
-from ml_deploy.releases import newpods, rollout
-from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases import newpods, removal, rollout
+from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.history import (
     DEPLOYING,
     FAILED,
@@ -29,18 +29,10 @@ from ml_deploy.releases.history import (
     ref_of,
 )
 from ml_deploy.releases.ownership import Applier, Tell
-from ml_deploy.releases.record_secrets import APP
 from ml_deploy.releases.records import Records
 
 #: A selector that no pod has: a Service with it leads nowhere.
 OUT_OF_TRAFFIC = "ml-deploy/out-of-traffic"
-_NEVER_DELETED = {
-    "PersistentVolumeClaim",
-    "PersistentVolume",
-    "Namespace",
-    "CustomResourceDefinition",
-    "VolumeSnapshot",
-}
 _ONLY_WHEN_GONE = {"Namespace", "CustomResourceDefinition", "PersistentVolumeClaim", "PersistentVolume"}
 
 #: Waits until all of these objects, as the server has them, are ready. Raises RolloutFailed, which says why not.
@@ -183,7 +175,7 @@ def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell,
             if stuck(pod, obj["metadata"]["uid"], wanted):
                 ref = ref_of(pod)
                 tell(f"{ref} is stuck on the bad revision: deleted, its StatefulSet makes it anew")
-                _delete(cluster, ref, pod["metadata"]["uid"], guard)
+                removal.delete(cluster, ref, pod["metadata"]["uid"], guard)
 
 
 def stuck(pod: Object, owner: str, template: Object) -> bool:
@@ -223,19 +215,11 @@ def extra(target: Release, undone: Release) -> list[Object]:
 
 def untouchable(obj: Object, live: Object, target: Release, undone: Release, *, namespaced: bool) -> str:
     """Why an extra object may not be deleted, in words; empty when it may."""
-    meta = live["metadata"]
-    recorded = undone.uids.get(key(ref_of(obj, undone.namespace)))
-    if not namespaced:
-        return "is cluster-scoped"
-    if obj.get("kind") in _NEVER_DELETED:
-        return "may hold data"
-    if (meta.get("labels") or {}).get(APP) != undone.app:
-        return "does not bear our mark any more"
-    if recorded and recorded != meta["uid"]:
-        return "was made anew by somebody else"
-    if meta["creationTimestamp"] < target.born:
+    recorded = undone.uids.get(key(ref_of(obj, undone.namespace)), "")
+    reason = removal.protected(live, undone.app, namespaced=namespaced, uid=recorded)
+    if not reason and live["metadata"]["creationTimestamp"] < target.born:
         return "was there before"
-    return ""
+    return reason
 
 
 def _remove_extra(
@@ -247,22 +231,11 @@ def _remove_extra(
         live = cluster.get(ref)
         if live is None:
             continue
-        known = cluster.kind(ref.api_version, ref.kind)
-        reason = untouchable(obj, live, target, undone, namespaced=bool(known and known.namespaced))
+        reason = untouchable(obj, live, target, undone, namespaced=removal.is_namespaced(cluster, ref))
         if reason:
             left.append(f"{ref} is left: it {reason}")
             tell(left[-1])
-        elif _delete(cluster, ref, live["metadata"]["uid"], guard):
+        elif removal.delete(cluster, ref, live["metadata"]["uid"], guard):
             removed.append(str(ref))
             tell(f"removed {ref}, which only revision {undone.revision} had")
     return removed, left
-
-
-def _delete(cluster: Cluster, ref: Ref, uid: str, guard: Callable[[], None]) -> bool:
-    guard()
-    try:
-        return cluster.delete(ref, uid=uid)
-    except ApiError as error:
-        if error.code == 409:  # another object bears the name by now: not ours
-            return False
-        raise

@@ -30,6 +30,7 @@ class Plan:
     rollback_timeout: float | None = None
     history_limit: int = 10
     adopt: bool = False
+    prune: bool = False
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Progress:
     rolled_back_to: Release | None = None
     out_of_traffic: tuple[str, ...] = ()
     problem: str = ""
+    pruned: tuple[str, ...] = ()
     rollout_seconds: float = 0.0
 
 

@@ -1,0 +1,88 @@
+"""Prune: what the release before had and this one has not is removed, once this one is ready.
+
+Only what bears our mark and the UID that was recorded when we applied it; never what `removal` protects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ml_deploy.releases import removal
+from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.history import DEPLOYED, JUDGED_GOOD, SUPERSEDED, Release, key, ref_of
+from ml_deploy.releases.records import Records
+
+_TWINS = ("-blue", "-green", "-canary")
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What goes, as it is live, the last applied first; and what stays, each in words."""
+
+    goes: tuple[Object, ...] = ()
+    stays: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """One line on each object."""
+        return [*(f"{ref_of(obj)} goes: this release does not have it" for obj in self.goes), *self.stays]
+
+
+def before(history: Sequence[Release]) -> list[Release]:
+    """The release before a new one: the one that was live last; and where that one never finished, those behind it."""
+    live = sorted((r for r in history if r.activated), key=lambda r: -r.activated)
+    found = []
+    for release in live:
+        found.append(release)
+        if release.state in (DEPLOYED, JUDGED_GOOD, SUPERSEDED):
+            break
+    return found
+
+
+def planned(cluster: Cluster, records: Records, releases: Sequence[Release], objects: Sequence[Object]) -> Pruning:
+    """What pruning would remove of these releases (without their objects, as `before` gives them)."""
+    kept = {key(ref_of(obj, records.namespace)) for obj in objects}
+    goes: dict[str, Object] = {}
+    stays: dict[str, str] = {}
+    for release in map(records.load, releases):
+        for obj in reversed(release.objects):
+            ref = ref_of(obj, release.namespace)
+            if key(ref) in kept or key(ref) in goes or key(ref) in stays or is_twin(obj, objects):
+                continue
+            live = cluster.get(ref)
+            if live is None:
+                continue
+            uid = release.uids.get(key(ref), "never recorded")
+            reason = removal.protected(live, release.app, namespaced=removal.is_namespaced(cluster, ref), uid=uid)
+            if reason:
+                stays[key(ref)] = f"{ref} stays: it {reason}"
+            else:
+                goes[key(ref)] = live
+    return Pruning(tuple(goes.values()), tuple(stays.values()))
+
+
+def is_twin(obj: Object, objects: Sequence[Object]) -> bool:
+    """Whether this is another colour of, or the canary beside, an object of the release: strategies see to those."""
+    name = _plain(obj["metadata"]["name"])
+    return any(one["kind"] == obj["kind"] and _plain(one["metadata"]["name"]) == name for one in objects)
+
+
+def _plain(name: str) -> str:
+    for ending in _TWINS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def carry_out(
+    cluster: Cluster, pruning: Pruning, *, tell: Callable[[str], None], guard: Callable[[], None]
+) -> tuple[str, ...]:
+    """Remove what goes; returns it in words. What stays is told."""
+    for words in pruning.stays:
+        tell(words)
+    removed = []
+    for obj in pruning.goes:
+        ref = ref_of(obj)
+        if removal.delete(cluster, ref, obj["metadata"]["uid"], guard):
+            removed.append(str(ref))
+            tell(f"removed {ref}, which this release does not have any more")
+    return tuple(removed)
