@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.findings import Finding, Verdict
-from ml_deploy.models.formats.zips import graph_folder
 from ml_deploy.models.inspection import Inspection
 
 #: What may lie beside a model and is none itself.
@@ -33,6 +32,10 @@ def external_data(inspections: list[Inspection]) -> list[Inspection]:
 def variables(inspections: list[Inspection]) -> list[Inspection]:
     """TensorFlow's variables: files of no format that lie in `variables/` beside a `saved_model.pb`."""
     folders = {Path(one.file).parent for one in inspections if one.anatomy.format == "savedmodel"}
+    if not folders:
+        return inspections
+    from ml_deploy.models.formats.zips import graph_folder  # here: this process needs no format otherwise
+
     return [
         replace(one, anatomy=replace(one.anatomy, format="tensorflow-variables"), findings=())
         if graph_folder(Path(one.file)) in folders and [f.rule for f in one.findings] == ["unsupported-format"] else one

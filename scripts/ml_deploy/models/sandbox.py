@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,16 +50,15 @@ class _Watch:
     def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         self.late = self._over = False
         self._process = process
+        self._seconds = seconds
         self._changed = threading.Condition()
-        self._deadline = time.monotonic() + seconds
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def allow(self, seconds: float) -> None:
         """From now on the child has so much time."""
         with self._changed:
-            before, self._deadline = self._deadline, time.monotonic() + seconds
-            if self._deadline < before:  # a later one is seen when the earlier one has passed
-                self._changed.notify()
+            self._seconds = seconds
+            self._changed.notify()
 
     def __enter__(self) -> _Watch:
         self._thread.start()
@@ -75,12 +73,10 @@ class _Watch:
     def _run(self) -> None:
         with self._changed:
             while not self._over:
-                left = self._deadline - time.monotonic()
-                if left <= 0:
+                if not self._changed.wait(self._seconds):
                     self.late = True
                     self._process.kill()
                     return
-                self._changed.wait(left)
 
 
 def inspect(
