@@ -33,24 +33,36 @@ def configured(
     cluster: Cluster, workload: Object, objects: Sequence[Object], *, app: str, revision: int, guard: Callable[[], None]
 ) -> Iterator[Object]:
     """The workload with a template that uses copies of the release's new config maps and secrets; they go afterwards."""
-    namespace = (workload.get("metadata") or {}).get("namespace") or cluster.namespace
-    _remove_leftovers(cluster, app, namespace)
-    template = workload["spec"]["template"]
-    renamed: dict[tuple[str, str], str] = {}
-    copies: list[Object] = []
-    for obj in objects:
-        name = obj["metadata"]["name"]
-        if (obj["kind"], name) in used(template["spec"]) and _differs(obj, cluster.get(ref_of(obj, namespace))):
-            renamed[obj["kind"], name] = f"{name[:200]}-r{revision}-before-traffic"
-            copies.append(_copy(obj, renamed[obj["kind"], name], namespace, app, revision))
+    _remove_leftovers(cluster, app, (workload.get("metadata") or {}).get("namespace") or cluster.namespace)
+    labels = {**_LABELS, APP: app, REVISION: str(revision)}
+    rewritten, copies = with_copies(cluster, workload, objects, ending=f"-r{revision}-before-traffic", labels=labels)
     try:
         for one in copies:
             guard()
             cluster.create(one)
-        yield _rewritten(workload, renamed)
+        yield rewritten
     finally:
         for one in copies:
             _remove(cluster, ref_of(one))
+
+
+def with_copies(
+    cluster: Cluster, workload: Object, objects: Sequence[Object], *, ending: str, labels: dict[str, str]
+) -> tuple[Object, list[Object]]:
+    """The workload with a template that uses copies of config maps and secrets that differ from what is live; and these.
+
+    They bear `labels`, and their names have the `ending`.
+    """
+    namespace = (workload.get("metadata") or {}).get("namespace") or cluster.namespace
+    wanted = used(workload["spec"]["template"]["spec"])
+    renamed: dict[tuple[str, str], str] = {}
+    copies: list[Object] = []
+    for obj in objects:
+        name = obj["metadata"]["name"]
+        if (obj["kind"], name) in wanted and _differs(obj, cluster.get(ref_of(obj, namespace))):
+            new = renamed[obj["kind"], name] = f"{name[:200]}{ending}"
+            copies.append({**obj, "metadata": {"name": new, "namespace": namespace, "labels": labels}})
+    return _rewritten(workload, renamed), copies
 
 
 def _differs(obj: Object, live: Object | None) -> bool:
@@ -59,11 +71,6 @@ def _differs(obj: Object, live: Object | None) -> bool:
     if obj["kind"] == "Secret":
         return secret_values(obj) != secret_values(live)
     return any((obj.get(part) or {}) != (live.get(part) or {}) for part in ("data", "binaryData"))
-
-
-def _copy(obj: Object, name: str, namespace: str, app: str, revision: int) -> Object:
-    labels = {**_LABELS, APP: app, REVISION: str(revision)}
-    return {**obj, "metadata": {"name": name, "namespace": namespace, "labels": labels}}
 
 
 def _rewritten(workload: Object, renamed: dict[tuple[str, str], str]) -> Object:

@@ -6,12 +6,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ml_deploy.checks.cases import Case, Report
+from ml_deploy.checks.http import Endpoint, EndpointAccess
+from ml_deploy.checks.versus import Comparison
 from ml_deploy.releases import snapshot, wait
 from ml_deploy.releases.cluster import Applied, Cluster, Object
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import Applier
 from ml_deploy.releases.records import Records, Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryPlan:
+    """How a canary gets its users.
+
+    steps:         its shares of the traffic in percent; after each one `pause` seconds pass before it is judged.
+    traffic:       auto, replicas or gateway.
+    rate:          requests a second that both versions are compared under, where the gateway can be asked.
+    open_endpoint: opens an address from where we run; None where there is no way to.
+    """
+
+    steps: Sequence[int] = (10, 50, 100)
+    pause: float = 0.0
+    traffic: str = "auto"
+    rate: float = 10.0
+    open_endpoint: Callable[[EndpointAccess], Endpoint] | None = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that a canary has taken: its share in percent, its pods, and what the analysis found."""
+
+    share: int
+    pods: int
+    found: tuple[str, ...] = ()
+    compared: Comparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +60,7 @@ class Plan:
     history_limit: int = 10
     adopt: bool = False
     prune: bool = False
+    canary: CanaryPlan = field(default_factory=CanaryPlan)
 
 
 @dataclass
@@ -48,6 +78,8 @@ class Progress:
     problem: str = ""
     pruned: tuple[str, ...] = ()
     rollout_seconds: float = 0.0
+    share: int = 0  # percent of the traffic that a canary of this release has
+    taken: list[Taken] = field(default_factory=list)
 
 
 @dataclass

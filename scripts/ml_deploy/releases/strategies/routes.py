@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ml_deploy.checks.http import Request
 from ml_deploy.releases.cluster import Object
 from ml_deploy.releases.strategies import edge
+from ml_deploy.releases.strategies.canary_objects import name_of
 
 KIND = "HTTPRoute"
 NOTE = "ml-deploy/canary"
@@ -25,28 +26,23 @@ TRACK = "x-ml-deploy-track"
 #: Header of the answers to such requests: the edit that the gateway works with.
 EDIT = "x-ml-deploy-edit"
 CANARY, STABLE = "canary", "stable"
-_SUFFIX = "-canary"
 
 Rule = dict[str, Any]
 
 
 class Edit(NamedTuple):
-    """What a route is to say: the canary's share in percent, and a word that tells this edit from others.
+    """What a route is to say: an app's share for its canary in percent, and a word that tells this edit from others.
 
     request: what will be asked at the edge; only the rule that takes it gets the two rules in front.
     away:    even who asks for the canary gets the stable version: the canary is about to go.
     """
 
+    app: str
     service: str
     share: int
     word: str
     request: Request
     away: bool = False
-
-
-def canary_of(service: str) -> str:
-    """The name of the Service that leads to the canary."""
-    return service + _SUFFIX
 
 
 def leads_to(route: Object, service: str) -> bool:
@@ -57,7 +53,7 @@ def leads_to(route: Object, service: str) -> bool:
 def edited(route: Object, edit: Edit) -> Object:
     """A merge patch that makes a live route say what `edit` says, whatever an earlier edit made it say."""
     before = original(route)
-    note = {"service": edit.service, "share": edit.share, "rules": before}
+    note = {"app": edit.app, "service": edit.service, "share": edit.share, "rules": before}
     return _patch(route, weighed(before, edit, route), json.dumps(note, separators=(",", ":")))
 
 
@@ -69,6 +65,12 @@ def undone(route: Object) -> Object | None:
 def is_edited(route: Object) -> bool:
     """Whether a route bears an edit of ours."""
     return NOTE in (route["metadata"].get("annotations") or {})
+
+
+def edited_for(route: Object) -> tuple[str, str]:
+    """The app and the Service whose canary has a share on this route by now; empty when none has."""
+    note = json.loads((route["metadata"].get("annotations") or {}).get(NOTE, "{}"))
+    return str(note.get("app", "")), str(note.get("service", ""))
 
 
 def original(route: Object) -> list[Rule]:
@@ -130,7 +132,7 @@ def _alone(rule: Rule, edit: Edit, route: Object, track: str) -> Rule:
 
 
 def _sibling(ref: Object, weight: int) -> Object:
-    return {**ref, "name": canary_of(ref["name"]), "weight": weight}
+    return {**ref, "name": name_of(ref["name"]), "weight": weight}
 
 
 def _stripped(rules: Sequence[Rule], service: str) -> Iterator[Rule]:
@@ -140,7 +142,7 @@ def _stripped(rules: Sequence[Rule], service: str) -> Iterator[Rule]:
         if TRACK in asked:
             continue
         refs = rule.get("backendRefs") or []
-        kept = [ref for ref in refs if ref.get("name") != canary_of(service)]
+        kept = [ref for ref in refs if ref.get("name") != name_of(service)]
         yield {**rule, "backendRefs": kept} if len(kept) < len(refs) else rule
 
 

@@ -41,7 +41,7 @@ def put(live: Object, patch: Object) -> Object:
 
 
 def shared(live: Object, share: int, *, away: bool = False, request: Request = PREDICT) -> Object:
-    return put(live, routes.edited(live, Edit("web", share, f"r7-{share}", request, away)))
+    return put(live, routes.edited(live, Edit("churn", "web", share, f"r7-{share}", request, away)))
 
 
 def weights(live: Object, number: int = -1) -> dict[str, int]:
@@ -102,6 +102,7 @@ def test_undone_is_as_before(weight: int | None) -> None:
     for share in (0, 10, 50, 0):
         after = shared(after, share)
         assert routes.original(after) == live["spec"]["rules"]
+    assert (routes.edited_for(after), routes.edited_for(live)) == (("churn", "web"), ("", ""))
     patch = routes.undone(after)
     assert patch and put(after, patch)["spec"] == live["spec"] and patch["metadata"]["resourceVersion"] == "7"
     assert not routes.is_edited(put(after, patch))

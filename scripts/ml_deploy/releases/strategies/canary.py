@@ -1,0 +1,164 @@
+"""canary: the new version gets a growing share of the users, is judged after each step, and replaces the stable one.
+
+The stable Deployment keeps its name; the canary is `<name>-canary` beside it. The step of 100 % is the promotion: the
+stable Deployment is rolled to the new template while the canary keeps its share, and the canary goes when it is ready,
+so that afterwards the cluster looks as after a rolling release. Until the promotion begins nothing of the release is
+applied, and an abort only has to bring the traffic back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ml_deploy.checks.cases import Report
+from ml_deploy.errors import MlDeployError
+from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.stage import Stage
+from ml_deploy.releases.strategies import Ending, canary_setup, routes, steps
+from ml_deploy.releases.strategies.canary_setup import REPLICAS, Direct, Setup
+from ml_deploy.releases.strategies.canary_traffic import ByReplicas, scaled
+from ml_deploy.releases.strategies.canary_trial import Trial, failure
+from ml_deploy.releases.strategies.rolling import Rolling
+
+_BACK = 60.0  # seconds that an abort may take where no rollback's deadline is given
+
+
+class Canary:
+    """The state of one run: the trial, unless there is nothing to compare with."""
+
+    def __init__(self) -> None:
+        self._setup: Setup | None = None
+        self._trial: Trial | None = None
+        self._rolling = Rolling()
+
+    def shape(
+        self, cluster: Cluster, manifests: Sequence[Manifest], *, app: str, images: Sequence[str]
+    ) -> list[Manifest]:
+        """As they are: the canary itself is no part of the release."""
+        return self._rolling.shape(cluster, manifests, app=app, images=images)
+
+    def before_traffic(self, stage: Stage) -> Report | None:
+        """On a gateway canary pods that nobody reaches are asked; else one pod of its own, as with `rolling`."""
+        plan, how = stage.plan, stage.plan.canary
+        found = canary_setup.survey(
+            stage.cluster, stage.objects, app=plan.app, images=plan.images, traffic=how.traffic, shares=how.steps,
+            adopt=plan.adopt,
+        )  # fmt: skip
+        if isinstance(found, Direct):
+            stage.tell(f"deployed without a canary: {found.why}")
+            return self._rolling.before_traffic(stage)
+        self._setup, self._trial = found, Trial.begin(stage, found)
+        with _aborting(stage, self._trial):
+            if found.by == REPLICAS:
+                return self._rolling.before_traffic(stage)
+            self._trial.start(found, how.steps[0])
+            report = self._trial.ask()
+            self._trial.traffic.open()
+            return report
+
+    def into_traffic(self, stage: Stage) -> Ending:
+        """Step by step; 100 % is the promotion, and without it the canary waits for a later job."""
+        if self._trial is None or self._setup is None:
+            return self._rolling.into_traffic(stage)
+        shares = stage.plan.canary.steps
+        with _aborting(stage, self._trial):
+            if self._setup.by == REPLICAS:
+                self._trial.start(self._setup, shares[0])
+            for share in shares:
+                if share < steps.ALL:
+                    self._trial.step(share)
+        if shares[-1] < steps.ALL:
+            self._trial.close()
+            return Ending.WAITING
+        promote(stage, self._trial)
+        return Ending.DONE
+
+    def afterwards(self, stage: Stage) -> None:
+        """The canary goes, for the stable version has all of the traffic."""
+        if self._trial:
+            self._trial.remove()
+            self._trial.close()
+
+    def withdraw(self, stage: Stage) -> None:
+        """An abort has brought the traffic back already, whatever is to be done on failure."""
+
+
+def promote(stage: Stage, trial: Trial) -> None:
+    """Apply the release and wait for the stable version; then all traffic goes there."""
+    stage.tell("canary: promoted; the stable version gets the new template, and the canary stays until it is ready")
+    stage.activate()
+    late = [obj for obj in stage.objects if _weighed(stage.cluster, obj)]
+    stage.put([obj for obj in stage.objects if obj not in late])
+    _keep_size(stage, trial)
+    stage.wait_for_all()
+    trial.traffic.back()
+    stage.progress.share = 0
+    stage.put(late)
+    if stage.plan.stable_for:
+        stage.wait_for_all(stable_for=stage.plan.stable_for)
+
+
+class Promoting(Canary):
+    """`action: promote`: a canary that waits since an earlier run."""
+
+    def before_traffic(self, stage: Stage) -> Report | None:
+        """Golden predictions, if there are any, are asked once more."""
+        self._trial = Trial.resume(stage)
+        return self._trial.ask() if self._trial else None
+
+    def into_traffic(self, stage: Stage) -> Ending:
+        """The promotion; where a killed one had come so far that the canary is gone, the rest of it."""
+        if self._trial is None:
+            return self._rolling.into_traffic(stage)
+        promote(stage, self._trial)
+        return Ending.DONE
+
+
+def _keep_size(stage: Stage, trial: Trial) -> None:
+    """A stable version that gave pods away, and whose manifest leaves their number open, gets them back."""
+    for obj in stage.objects:
+        ours = ref_of(obj, stage.cluster.namespace) == trial.stable
+        if ours and isinstance(trial.traffic, ByReplicas) and "replicas" not in obj["spec"]:
+            scaled(stage.cluster, trial.stable, trial.traffic.total)
+
+
+def _weighed(cluster: Cluster, obj: Object) -> bool:
+    """Whether an object of the release is a route that has the canary's weights now: it is applied when they are gone."""
+    if obj.get("kind") != routes.KIND:
+        return False
+    live = cluster.get(ref_of(obj, cluster.namespace))
+    return bool(live and routes.is_edited(live))
+
+
+@contextmanager
+def _aborting(stage: Stage, trial: Trial) -> Iterator[None]:
+    """What speaks against the canary brings all traffic back first, then removes it; the cause is raised again."""
+    try:
+        yield
+    except (MlDeployError, ApiError) as error:
+        if failure(error):
+            _abort(stage, trial, error)
+        raise
+
+
+def _abort(stage: Stage, trial: Trial, error: MlDeployError | ApiError) -> None:
+    stage.tell(f"canary: aborted at {stage.progress.share} % of the traffic: {error.message}")
+    until, stage.until = stage.until, stage.clock.monotonic() + (stage.plan.rollback_timeout or _BACK)
+    stage.cluster.patience = stage.left()
+    try:
+        trial.back()
+        trial.remove()
+        trial.close()
+    except (MlDeployError, ApiError) as second:
+        if not failure(second):
+            raise
+        stage.progress.problem = f"The canary could not be removed: {second.message}"
+    finally:
+        stage.until = until
+
+
+#: Used by the frame to name a strategy.
+strategy: Callable[[], Canary] = Canary

@@ -1,0 +1,140 @@
+"""The canary's share of the traffic: by the number of pods behind one Service, or by the weights of HTTPRoutes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Protocol
+
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.stage import Stage
+from ml_deploy.releases.strategies import routes, steps
+from ml_deploy.releases.strategies.canary_edge import Edge
+from ml_deploy.releases.strategies.canary_objects import KINDS, SHARE, selector
+from ml_deploy.releases.strategies.routes import Edit
+
+_TRIES = 5
+_AWAY = 15.0  # seconds in which a gateway must have taken in that the canary goes
+
+
+class Traffic(Protocol):
+    """How users are led to the canary. Each method returns when it holds."""
+
+    def pods(self, share: int) -> int:
+        """How many pods the canary needs for a share in percent."""
+
+    def open(self) -> None:
+        """The canary is ready: what else is needed before a user may be led to it."""
+
+    def give(self, share: int) -> None:
+        """Lead `share` percent of the traffic to the canary, which has the pods for it."""
+
+    def back(self) -> None:
+        """Lead all traffic to the stable version."""
+
+
+class ByReplicas:
+    """One Service leads to the pods of both: the stable version has fewer as the canary gets more."""
+
+    def __init__(self, stage: Stage, stable: Ref, total: int) -> None:
+        self.total = total
+        self._stage, self._stable = stage, stable
+
+    def pods(self, share: int) -> int:
+        """Of all pods."""
+        return steps.by_replicas(self.total, share).canary
+
+    def open(self) -> None:
+        """Nothing: ready pods are in the Service."""
+
+    def give(self, share: int) -> None:
+        """The canary has grown before: never fewer ready pods than there were."""
+        self.stable_pods(steps.by_replicas(self.total, share).stable)
+
+    def back(self) -> None:
+        """All pods of the stable version, before the canary's go."""
+        live = self._stage.cluster.get(self._stable)
+        if live and int(live["spec"].get("replicas", 1)) < self.total:
+            self.stable_pods(self.total)
+
+    def stable_pods(self, count: int) -> None:
+        """Scale the stable version, and wait for it."""
+        self._stage.wait_for([scaled(self._stage.cluster, self._stable, count)])
+
+
+class ByGateway:
+    """HTTPRoutes have weights for two Services; the stable version stays as large as it is."""
+
+    def __init__(self, stage: Stage, service: str, found: Sequence[Ref], total: int, edge: Edge) -> None:
+        self._stage, self._service, self._routes, self._total, self._edge = stage, service, found, total, edge
+
+    def pods(self, share: int) -> int:
+        """Beside all of the stable version's."""
+        return steps.beside(self._total, share)
+
+    def open(self) -> None:
+        """A gateway may not know a ready backend yet: it is asked, by a header that no user sends."""
+        self._edit(0)
+
+    def give(self, share: int) -> None:
+        """New weights, in effect at the edge."""
+        self._edit(share)
+
+    def back(self) -> None:
+        """No weight for the canary, not even for who asks for it; then the routes as they were."""
+        if any(routes.is_edited(route) for route in self._live()):
+            self._edit(0, away=True)
+            restore_routes(self._stage.cluster, self._live())
+
+    def _edit(self, share: int, *, away: bool = False) -> None:
+        word = f"{share}-{secrets.token_hex(4)}"
+        edit = Edit(self._stage.plan.app, self._service, share, word, self._edge.request, away)
+        for route in self._live():
+            _patched(self._stage.cluster, route, edit)
+        self._edge.wait(word, canary=not away, seconds=min(self._stage.left(), _AWAY) if away else self._stage.left())
+
+    def _live(self) -> list[Object]:
+        cluster = self._stage.cluster
+        return [live for ref in self._routes if (live := cluster.get(ref))]
+
+
+def scaled(cluster: Cluster, ref: Ref, count: int) -> Object:
+    """A Deployment with another number of pods, as the server has it now."""
+    return cluster.patch(ref, {"spec": {"replicas": count}}).object
+
+
+def noted(cluster: Cluster, canary: Ref, share: int) -> None:
+    """Write the canary's share down on its Deployment, for people and for later jobs."""
+    cluster.patch(canary, {"metadata": {"annotations": {SHARE: str(share)}}})
+
+
+def restore_routes(cluster: Cluster, live: Sequence[Object]) -> None:
+    """Take our edits out of routes."""
+    for route in live:
+        _patched(cluster, route, None)
+
+
+def remove(cluster: Cluster, app: str) -> int:
+    """Delete all that an app's canary consists of; the number of objects. Traffic must be away before."""
+    count = 0
+    for api_version, kind in KINDS:
+        for one in cluster.list(api_version, kind, cluster.namespace, selector=selector(app)):
+            meta = one["metadata"]
+            count += cluster.delete(Ref(api_version, kind, meta["namespace"], meta["name"]), uid=meta["uid"])
+    return count
+
+
+def _patched(cluster: Cluster, route: Object, edit: Edit | None) -> None:
+    """Edit a route, or undo all edits; reads it again when somebody else changed it meanwhile."""
+    ref = Ref(route["apiVersion"], route["kind"], route["metadata"]["namespace"], route["metadata"]["name"])
+    for attempt in range(_TRIES):
+        live: Object | None = route if attempt == 0 else cluster.get(ref)
+        patch = (routes.edited(live, edit) if edit else routes.undone(live)) if live else None
+        if patch is None:
+            return
+        try:
+            cluster.patch(ref, patch)
+            return
+        except ApiError as error:
+            if error.code != 409 or attempt == _TRIES - 1:
+                raise

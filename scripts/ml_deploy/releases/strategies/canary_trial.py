@@ -1,0 +1,220 @@
+"""One canary's life: started, asked, given more of the traffic step by step, judged after each, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_deploy.checks.cases import Report, judge
+from ml_deploy.checks.versus import Comparison
+from ml_deploy.errors import MlDeployError, RolloutFailed, TimedOut, TooSlow
+from ml_deploy.releases import before_traffic, rehearsal, rollout
+from ml_deploy.releases.cluster import Object, Ref
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.stage import Stage, Taken
+from ml_deploy.releases.strategies import canary_objects, canary_setup, routes
+from ml_deploy.releases.strategies.canary_edge import Edge
+from ml_deploy.releases.strategies.canary_setup import GATEWAY, ROUTE_API, Setup
+from ml_deploy.releases.strategies.canary_traffic import ByGateway, ByReplicas, Traffic, noted, remove, scaled
+
+_ASKED = 3  # pods that are asked after each step
+
+
+class Trial:
+    """A canary beside the stable version. `begin` prepares a new one, `resume` finds one that another run left."""
+
+    def __init__(self, stage: Stage, stable: Ref, traffic: Traffic, edge: Edge | None) -> None:
+        self.stable, self.traffic, self.edge = stable, traffic, edge
+        self._stage = stage
+        self._ref = stable._replace(name=canary_objects.name_of(stable.name))
+
+    @classmethod
+    def begin(cls, stage: Stage, setup: Setup) -> Trial:
+        """The canary of a release, as it can be had here. Nothing is changed yet."""
+        stable, service = ref_of(setup.stable), setup.service
+        if setup.by == GATEWAY:
+            edge = _edge(stage, setup.routes, service)
+            return cls(stage, stable, ByGateway(stage, service, setup.routes, setup.total, edge), edge)
+        return cls(stage, stable, ByReplicas(stage, stable, setup.total), None)
+
+    @classmethod
+    def resume(cls, stage: Stage) -> Trial | None:
+        """The app's canary that is in the cluster, or None."""
+        cluster, app = stage.cluster, stage.plan.app
+        found = cluster.list("apps/v1", "Deployment", cluster.namespace, selector=canary_objects.selector(app))
+        edited = [one for one in canary_setup.live_routes(cluster) if routes.edited_for(one)[0] == app]
+        if not found and not edited:
+            return None
+        notes = found[0]["metadata"]["annotations"] if found else {}
+        stable = Ref("apps/v1", "Deployment", cluster.namespace, notes.get(canary_objects.OF, app))
+        stage.progress.share = int(notes.get(canary_objects.SHARE, 0))
+        if canary_objects.STABLE_PODS in notes:
+            return cls(stage, stable, ByReplicas(stage, stable, int(notes[canary_objects.STABLE_PODS])), None)
+        refs = tuple(Ref(ROUTE_API, routes.KIND, cluster.namespace, one["metadata"]["name"]) for one in edited)
+        service = routes.edited_for(edited[0])[1] if edited else ""
+        edge = _edge(stage, refs, service)
+        return cls(stage, stable, ByGateway(stage, service, refs, 1, edge), edge)
+
+    def close(self) -> None:
+        """Close the connections to the gateway."""
+        if self.edge:
+            self.edge.close()
+
+    def start(self, setup: Setup, share: int) -> None:
+        """Make the canary with the pods for its first share, and wait until they are ready."""
+        stage, by_gateway = self._stage, setup.by == GATEWAY
+        app, revision = stage.plan.app, stage.release.revision
+        labels = canary_objects.labels(app, revision)
+        stage.put_ahead(rehearsal.needed_ahead(stage.cluster, stage.objects))
+        workload, copies = rehearsal.with_copies(
+            stage.cluster, setup.workload, stage.objects, ending=f"-r{revision}-canary", labels=labels
+        )
+        canary = canary_objects.deployment(
+            workload, app=app, revision=revision, pods=self.traffic.pods(share),
+            stable_pods=None if by_gateway else setup.total, apart_from=setup.services if by_gateway else (),
+        )  # fmt: skip
+        led = [one for one in setup.services if by_gateway and one["metadata"]["name"] == setup.service]
+        services = [canary_objects.service(one, app=app, revision=revision) for one in led]
+        stage.tell(f"canary: starting {_pods(canary['spec']['replicas'])} as {canary['metadata']['name']}")
+        done = [stage.cluster.apply(obj, force=True).object for obj in (*copies, *services, canary)]
+        stage.wait_for(done[-1:])
+
+    def step(self, share: int) -> None:
+        """Give it `share` percent of the traffic, wait a pause, and judge. Raises what speaks against going on."""
+        stage, pause = self._stage, self._stage.plan.canary.pause
+        pods = self.traffic.pods(share)
+        stage.wait_for([scaled(stage.cluster, self._ref, pods)])
+        stage.progress.share = share
+        self.traffic.give(share)
+        noted(stage.cluster, self._ref, share)
+        stage.tell(
+            f"canary: {share} % of the traffic, {_pods(pods)}" + (f"; watching for {pause:g} s" if pause else "")
+        )
+        before = _restarts(self._live_pods())
+        compared = self._pause(pause)
+        taken = Taken(share, pods, tuple(self._found(before, compared)), compared)
+        stage.progress.taken.append(taken)
+        for words in taken.found:
+            stage.tell(f"canary: {words}")
+        if compared and compared.bad:
+            raise TooSlow(
+                f"The canary, at {share} % of the traffic, is worse than the stable version: {compared.sentence()}.",
+                hint="Compare the two versions' resources, libraries and model size; more samples come with a longer "
+                "`pause` or a higher `rate`.",
+                title="Canary is worse",
+            )
+
+    def ask(self, limit: int = _ASKED) -> Report | None:
+        """Ask some of the canary's pods the golden predictions, through the API server; None when there are none."""
+        stage, report = self._stage, None
+        if not stage.plan.cases:
+            return None
+        port = before_traffic.target(stage.objects, images=stage.plan.images).port
+        for pod in [one for one in self._live_pods() if _ready(one)][:limit]:
+            ask = before_traffic.asker(stage.cluster, pod, port)
+            report = judge(stage.plan.cases, before_traffic.first_patiently(ask, stage.clock, stage.until))
+            if report.failures:
+                raise before_traffic.wrong(report, f"The canary (pod {pod['metadata']['name']})", "")
+        if report is None:
+            raise RolloutFailed(
+                f"No pod of {self._ref} is ready to be asked.", hint=f"Look at {self._ref.name}'s pods."
+            )
+        return report
+
+    def back(self) -> None:
+        """All traffic to the stable version: at most told, not raised, when that one does not get ready for it."""
+        try:
+            self.traffic.back()
+        except (RolloutFailed, TimedOut) as error:
+            self._stage.tell(f"the stable version is not ready to take all of the traffic: {error.message}")
+        self._stage.progress.share = 0
+
+    def remove(self) -> None:
+        """Delete it. Traffic must be away before."""
+        remove(self._stage.cluster, self._stage.plan.app)
+
+    def _pause(self, seconds: float) -> Comparison | None:
+        stage = self._stage
+        if seconds > stage.left():
+            raise TimedOut(
+                f"The pause of {seconds:g} s does not fit into what is left of `timeout` ({stage.left():.0f} s).",
+                hint="Raise `timeout`, or shorten `pause`.",
+            )
+        started = stage.clock.monotonic()
+        compared = self.edge.compare(stage.plan.canary.rate, seconds) if self.edge else None
+        live = stage.cluster.get(self._ref)
+        if live is None:
+            raise RolloutFailed(f"{self._ref} was deleted by somebody else.")
+        left = max(seconds - (stage.clock.monotonic() - started), 0.0)
+        stage.wait_for([live], stable_for=left)
+        return compared
+
+    def _found(self, before: dict[str, int], compared: Comparison | None) -> Sequence[str]:
+        """What the analysis says, in words. Raises RolloutFailed, WrongAnswers or EndpointDown."""
+        pods = self._live_pods()
+        for pod in pods:
+            uid, now = pod["metadata"]["uid"], _restarts([pod])
+            if now[uid] > before.get(uid, now[uid]):
+                raise RolloutFailed(
+                    f"A container of the canary's pod {pod['metadata']['name']} crashed while it served{_exit(pod)}.",
+                    hint="Its log before the crash: kubectl logs --previous. It was healthy before it had users.",
+                    title="Canary crashed",
+                )
+        report = self.ask()
+        said = [f"{report.sentence()} ({_pods(min(len(pods), _ASKED))} asked)"] if report else []
+        return [*said, *([compared.sentence()] if compared else [])]
+
+    def _live_pods(self) -> list[Object]:
+        chosen = ",".join(f"{name}={value}" for name, value in canary_objects.pod_labels(self._stage.plan.app).items())
+        found = self._stage.cluster.list("v1", "Pod", self._ref.namespace, selector=chosen)
+        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+
+def clean(stage: Stage) -> bool:
+    """Bring the traffic back from whatever canary an earlier run left, and remove it; whether there was one."""
+    trial = Trial.resume(stage)
+    if trial:
+        try:
+            stage.tell("a canary is taken out of traffic and removed")
+            trial.back()
+        finally:
+            trial.close()
+    return remove(stage.cluster, stage.plan.app) > 0 or trial is not None
+
+
+def _edge(stage: Stage, found: Sequence[Ref], service: str) -> Edge:
+    live = next((one for ref in found if (one := stage.cluster.get(ref))), None)
+    return Edge(
+        stage.cluster, live or {"metadata": {}}, service, stage.plan.cases, clock=stage.clock, tell=stage.tell,
+        open_endpoint=stage.plan.canary.open_endpoint,
+    )  # fmt: skip
+
+
+def _restarts(pods: Sequence[Object]) -> dict[str, int]:
+    """How often containers have been restarted, by the pod's UID."""
+    return {
+        pod["metadata"]["uid"]: sum(
+            int(one.get("restartCount") or 0) for one in (pod.get("status") or {}).get("containerStatuses") or []
+        )
+        for pod in pods
+    }
+
+
+def _exit(pod: Object) -> str:
+    for one in (pod.get("status") or {}).get("containerStatuses") or []:
+        ended = (one.get("lastState") or {}).get("terminated")
+        if ended:
+            return f" ({one.get('name')}: {ended.get('reason') or 'ended'}, exit code {ended.get('exitCode')})"
+    return ""
+
+
+def _ready(pod: Object) -> bool:
+    return bool(rollout.condition(pod, "Ready").get("status") == "True")
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod{'' if count == 1 else 's'}"
+
+
+def failure(error: BaseException) -> bool:
+    """Whether an error speaks against the canary; a cancelled run, and one that lost its lock, only stop."""
+    return not (isinstance(error, MlDeployError) and error.reason in ("cancelled", "conflict"))
