@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ml_deploy.checks import cases
-from ml_deploy.commands import deploy_sources
+from ml_deploy.commands import deploy_decision, deploy_sources
 from ml_deploy.commands.deploy_checks import Checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
@@ -33,6 +33,8 @@ _LAST_WORDS = 2.0  # seconds of patience for letting go of the lock: after a can
 
 def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Deploy. Raises what stands in the way before anything changes, or RolloutFailed and the like after."""
+    if inputs.action in ("promote", "reject"):
+        return deploy_decision.run(inputs, adapters)
     return _Run(inputs, adapters).run()
 
 
@@ -96,4 +98,5 @@ class _Run:
             run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
             rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None, adopt=inputs.adopt,
             prune=inputs.prune,
+            canary=deploy_decision.canary_plan(inputs, self._adapters),
         )  # fmt: skip

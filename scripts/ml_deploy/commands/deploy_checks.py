@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import ManifestError, MlDeployError
+from ml_deploy.errors import Conflict, InputError, ManifestError, MlDeployError
 from ml_deploy.releases import admission, capacity, ownership, preflight, prune, quota, snapshot
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.demand import Demand, demand
@@ -15,6 +15,7 @@ from ml_deploy.releases.deployment import Progress
 from ml_deploy.releases.manifests import Manifest, is_workload
 from ml_deploy.releases.packing import Fit
 from ml_deploy.releases.records import Records
+from ml_deploy.releases.strategies import canary_setup
 from ml_deploy.releases.survey import Survey, Surveyor
 
 _SURVEY = 4.0  # seconds that nodes and pods are waited for beyond the dry run
@@ -35,7 +36,7 @@ class Checks:
         preflight.check_rights(cluster, needed)
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
-        found = preflight.problems(checked)
+        found = [*preflight.problems(checked), *self._canary(cluster, objects)]
         pods = admission.check(cluster, wanted) if not found else []
         found += [one.problem for one in pods if one.problem]
         if surveyor and not found:
@@ -52,6 +53,22 @@ class Checks:
         live = snapshot.listed(cluster, objects)
         applier = ownership.Applier(live, self._inputs.app, objects, tell=self._report.tell, adopt=self._inputs.adopt)
         return preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
+
+    def _canary(self, cluster: Cluster, objects: Sequence[Object]) -> list[MlDeployError]:
+        """What stands in the way of a canary here. Raises Forbidden for the rights that it needs beyond the others."""
+        inputs = self._inputs
+        if inputs.strategy != "canary":
+            return []
+        try:
+            found = canary_setup.survey(
+                cluster, objects, app=inputs.app, images=inputs.images or (inputs.image,), traffic=inputs.traffic,
+                shares=inputs.steps, adopt=inputs.adopt,
+            )  # fmt: skip
+        except (Conflict, InputError) as error:
+            return [error]
+        if inputs.dry_run == "none" and isinstance(found, canary_setup.Setup):
+            preflight.check_rights(cluster, canary_setup.rights(found, cluster.namespace))
+        return []
 
     def _tell_all(self, checked: Sequence[preflight.Checked], pods: Sequence[admission.Admitted]) -> None:
         for one in checked:

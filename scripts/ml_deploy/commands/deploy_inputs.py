@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ml_deploy.commands.common import ClusterInputs, cluster_contradictions
-from ml_deploy.runtime.fields import choice, duration, flag, integer, lines, text
+from ml_deploy.releases.strategies import steps as canary_steps
+from ml_deploy.runtime.fields import choice, duration, flag, integer, lines, number, parse_duration, parsed, text
 
 _GENERATED = (
     "port", "replicas", "min-replicas", "max-replicas", "cpu", "memory", "gpu", "env", "health-path", "service-type",
 )  # fmt: skip
+_SOURCES = ("image", "images", "manifests", "chart", "kustomize")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -20,6 +22,10 @@ class Inputs(ClusterInputs):
     """What to deploy, and how careful to be."""
 
     app: str = text("Name of the app. Its releases are recorded under this name.", required=True)
+    action: str = choice(
+        "`deploy`; or what becomes of a canary that waits: `promote` makes it the release, `reject` takes it away.",
+        ("deploy", "promote", "reject"), default="deploy",
+    )  # fmt: skip
     image: str = text("Image to deploy, best by digest (`push-acr`'s output `image`). Alternative: `images`.")
     images: tuple[str, ...] = lines("Images to deploy, one a line, when there are several.")
     model_digest: str = text("Digest of the model (`lint-model`'s output), noted in annotations and in the record.")
@@ -62,6 +68,21 @@ class Inputs(ClusterInputs):
         "complete second set of pods, `canary` gives it a growing share.",
         ("rolling", "blue-green", "canary"), default="rolling",
     )  # fmt: skip
+    steps: tuple[int, ...] = parsed(
+        "Shares of the traffic that a canary gets, in percent. 100 promotes it; without it the last step waits for "
+        "`action: promote` or `reject`.",
+        canary_steps.parse, default="10, 50, 100",
+    )  # fmt: skip
+    pause: float = duration("How long each step of a canary lasts before it is judged.", default="30s")
+    traffic: str = choice(
+        "How a canary's share is set: by the number of pods (`replicas`) or by the weights of the HTTPRoute that leads to "
+        "the Service (`gateway`); `auto` takes the gateway where there is such a route.",
+        ("auto", "replicas", "gateway"), default="auto",
+    )  # fmt: skip
+    rate: float | None = number(
+        "Requests a second under which a canary is compared with the stable version at the gateway. Default: 10."
+    )
+    revision: int | None = integer("Revision that is to be promoted or rejected. Default: the one that waits.")
     cases: str = text("Golden predictions (JSONL) that one new pod must answer before a user reaches the new version.")
     stable_for: float = duration("How long it must stay healthy after the rollout.", default="0s")
     on_failure: str = choice(
@@ -84,11 +105,39 @@ class Inputs(ClusterInputs):
             yield from cluster_contradictions(given)
         if "image" in given and "images" in given:
             yield "`image` and `images` are both set: give one of them"
-        yield from _source_contradictions(given)
+        yield from _source_contradictions(given) if "action" not in given else _action_contradictions(given)
+        yield from _canary_contradictions(given)
         if "app" in given and not _NAME.fullmatch(given["app"].strip()):
             yield "`app` must be a name of lower-case letters, digits and `-`, at most 40 long"
         if "model-digest" in given and not re.fullmatch(r"\w+:[0-9a-f]{32,}", given["model-digest"].strip()):
             yield "`model-digest` must be a digest such as sha256:…"
+
+
+def _action_contradictions(given: Mapping[str, str]) -> Iterator[str]:
+    """A canary that waits has been told what to deploy already."""
+    extra = [
+        name for name in (*_SOURCES, *_GENERATED, "strategy", "steps", "pause", "traffic", "dry-run") if name in given
+    ]
+    if extra:
+        yield f"`{'`, `'.join(extra)}` and `action: {given['action']}` contradict each other: what waits is known"
+
+
+def _canary_contradictions(given: Mapping[str, str]) -> Iterator[str]:
+    if "revision" in given and "action" not in given:
+        yield "`revision` is for `action: promote` and `action: reject`: a deployment gets its number"
+    if given.get("strategy") != "canary":
+        for name in ("steps", "pause", "traffic"):
+            if name in given and "action" not in given:
+                yield f"`{name}` is for `strategy: canary`"
+        return
+    try:
+        count = sum(share < canary_steps.ALL for share in canary_steps.parse(given.get("steps", "10, 50, 100")))
+        pauses = count * (parse_duration(given.get("pause", "30s")) or 0)
+        timeout = parse_duration(given.get("timeout", "10m")) or 0
+    except ValueError:
+        return  # said elsewhere
+    if pauses >= timeout:
+        yield f"`pause` and `steps` take {pauses:g} s together, and `timeout` is {timeout:g} s"
 
 
 def _source_contradictions(given: Mapping[str, str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ml_deploy.checks.cases import escape_cell
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
@@ -14,10 +15,11 @@ from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError,
 from ml_deploy.releases import diff, endpoint
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Progress, serving
-from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.history import WAITING, ref_of
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.preflight import Checked
 from ml_deploy.releases.prune import Pruning
+from ml_deploy.releases.stage import Taken
 from ml_deploy.runtime.fields import output
 
 _LONGEST_DIFF = 200_000  # characters; a job's outputs may have 1 MB
@@ -34,7 +36,8 @@ class Result(CommandResult):
         "URL of the Service: its load balancer's address, a node's for a NodePort, else its name inside the cluster."
     )
     status: str = output(
-        "deployed, good (asked, or healthy for `stable-for`), failed, rolled-back, rendered or checked."
+        "deployed, good (asked, or healthy for `stable-for`), waiting (a canary, to be promoted or rejected), failed, "
+        "rolled-back, rendered or checked."
     )
     rolled_back: bool = output("Whether the last good release was restored.", default=False)
     diff: str = output("What would change (`dry-run: server`), values of secrets masked; the objects with `client`.")
@@ -48,11 +51,11 @@ class Result(CommandResult):
 class Reporter:
     """Tells the log what happens, and makes the Result of what came of it. `checked`: what the dry run found.
 
-    pruning: what goes once the release is ready.
+    pruning: what goes once the release is ready. images: what is deployed.
     """
 
     def __init__(self, inputs: Inputs, adapters: Adapters, images: Sequence[str]) -> None:
-        self._inputs, self._adapters, self._images = inputs, adapters, images
+        self._inputs, self._adapters, self.images = inputs, adapters, images
         self._started = adapters.clock.monotonic()
         self.checked: Sequence[Checked] = ()
         self.pruning = Pruning()
@@ -94,7 +97,9 @@ class Reporter:
     def succeeded(self, cluster: Cluster, progress: Progress) -> Result:
         """A release that is in place."""
         assert progress.release is not None
-        where = self._endpoint(cluster, progress.applied)
+        where = self._endpoint(cluster, progress.applied or progress.release.objects)
+        if progress.release.state == WAITING:
+            return self._waiting(progress, where)
         seconds = self._seconds()
         self.tell(f"revision {progress.release.revision} is {progress.release.state}" + (f": {where}" if where else ""))
         head = (
@@ -105,15 +110,39 @@ class Reporter:
             + f".\n\n{self._origin()}"
         )
         asked = f"\n\n{progress.asked.sentence()}\n\n{progress.asked.table()}" if progress.asked else ""
+        canary = f"\n\n{_steps(progress)}" if progress.taken else ""
         pruned = "".join(f"\n- removed {one}" for one in progress.pruned)
-        details = f"{head}\n\n{self._table(progress)}{asked}" + (f"\n{pruned}" if pruned else "")
+        details = f"{head}\n\n{self._table(progress)}{canary}{asked}" + (f"\n{pruned}" if pruned else "")
         return self._result(status=progress.release.state, endpoint=where, details=details, objects=progress.applied,
                             progress=progress)  # fmt: skip
+
+    def _waiting(self, progress: Progress, where: str) -> Result:
+        """A canary that has taken its last step below 100 %."""
+        release = progress.release
+        assert release is not None
+        served = f"revision {progress.previous.revision}" if progress.previous else "the version before"
+        told = f"revision {release.revision} waits as a canary with {progress.share} % of the traffic; {served} has the rest"
+        self.tell(told)
+        app, number = self._inputs.app, release.revision
+        details = (
+            f"### ⏸️ {app}: {told}\n\nDecide with `action: promote` or `action: reject` (and `revision: {number}`); "
+            f"other deployments of {app} stop until then.\n\n{self._origin()}\n\n{_steps(progress)}"
+        )
+        return self._result(status=WAITING, endpoint=where, details=details, objects=(), progress=progress)
+
+    def settled(self, cluster: Cluster, progress: Progress, told: str) -> Result:
+        """A decision on a canary that leaves nothing to wait for."""
+        release = progress.release
+        assert release is not None
+        self.tell(told)
+        details = f"### {self._inputs.app}: {told}"
+        return self._result(status=release.state, endpoint=self._endpoint(cluster, release.objects), details=details,
+                            objects=(), progress=progress)  # fmt: skip
 
     def _origin(self) -> str:
         """What was deployed, in one line each."""
         job, inputs = self._adapters.job, self._inputs
-        facts = [("image", image) for image in self._images]
+        facts = [("image", image) for image in self.images]
         facts += [("model", inputs.model_digest), ("commit", job.commit)]
         return "  \n".join(f"{name} `{value}`" for name, value in facts if value)
 
@@ -147,6 +176,8 @@ class Reporter:
         if progress.problem:
             said = f"Then this went wrong, too: {progress.problem} {said}"
         error.message = f"{error.message} {said}"
+        if progress.taken:
+            error.details = f"{error.details}\n\n{_steps(progress)}".strip()
         status = "rolled-back" if progress.rolled_back_to else "failed"
         error.result = self._result(status=status, progress=progress, objects=progress.applied, error=error)
         return error
@@ -159,15 +190,16 @@ class Reporter:
         outputs: dict[str, Any] = {
             "revision": progress.release.revision if progress.release else None,
             "previous_revision": progress.previous.revision if progress.previous else None,
-            "image": self._images[0] if self._images else "", "endpoint": endpoint, "status": status,
+            "image": self.images[0] if self.images else "", "endpoint": endpoint, "status": status,
             "rolled_back": progress.rolled_back_to is not None, "diff": diff,
         }  # fmt: skip
         report = {
             **{name.replace("_", "-"): value for name, value in outputs.items()},
-            "app": self._inputs.app, "images": list(self._images), "model-digest": self._inputs.model_digest,
+            "app": self._inputs.app, "images": list(self.images), "model-digest": self._inputs.model_digest,
             "objects": [_row(obj, progress) for obj in objects],
             "pruned": list(progress.pruned),
             "warnings": [w for one in self.checked for w in one.warnings],
+            "canary": [_taken(one) for one in progress.taken],
             "predictions": progress.asked.as_json() if progress.asked else [],
             "rollout-seconds": round(progress.rollout_seconds, 3),
             "seconds": round(self._seconds(), 3),
@@ -185,6 +217,19 @@ def _row(obj: Object, progress: Progress) -> dict[str, str]:
     title = f"{obj['kind']} {meta['name']}"
     return {"kind": obj["kind"], "name": meta["name"], "namespace": str(meta.get("namespace") or ""),
             "state": progress.ready.get(title, "")}  # fmt: skip
+
+
+def _steps(progress: Progress) -> str:
+    rows = [
+        f"| {one.share} % | {one.pods} | {escape_cell('; '.join(one.found)) or 'stayed ready'} |"
+        for one in progress.taken
+    ]
+    return "| canary's traffic | pods | found |\n|---:|---:|---|\n" + "\n".join(rows)
+
+
+def _taken(one: Taken) -> dict[str, Any]:
+    compared = one.compared.as_json() if one.compared else None
+    return {"share": one.share, "pods": one.pods, "found": list(one.found), "compared": compared}
 
 
 def _nodes(cluster: Cluster) -> Sequence[Object]:

@@ -89,7 +89,7 @@ PARTS = (
 )
 
 #: Inputs that the pipeline itself provides, so that the root action does not have them.
-WIRED = {"model-digest", "revision", "from-revision", "to-revision", "why"}
+WIRED = {"action", "model-digest", "revision", "from-revision", "to-revision", "why"}
 
 #: Which step each output of the root action comes from.
 OUTPUT_FROM = {

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
 from ml_deploy.releases import adoption, prune, records, restore, snapshot, strategies, wait
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
-from ml_deploy.releases.history import current_of
+from ml_deploy.releases.history import Verdict, current_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.records import Records, Release, ref_of
 from ml_deploy.releases.stage import Plan, Progress, Stage
-from ml_deploy.releases.strategies import Ending
+from ml_deploy.releases.strategies import Ending, canary_records, canary_trial
 
 #: `Plan` and `Progress` are named here, too, for those who deploy.
 __all__ = ["BY", "Deployment", "Plan", "Progress", "serving"]
@@ -42,6 +42,18 @@ class Deployment:
     def run(self) -> Progress:
         """All steps. Raises what stopped it; `progress` then tells how far it came, and whether it was rolled back."""
         self._begin()
+        return self._carry_out()
+
+    def finish(self, waiting: Release) -> Progress:
+        """The rest of a release that another run recorded and left waiting, by a strategy that knows what is left."""
+        others = [one for one in self._records.all() if one.revision != waiting.revision]
+        self._before = prune.before(others)
+        self.progress.previous = current_of(others)
+        self.progress.release = self._records.load(waiting)
+        self._stage.objects = self.progress.release.objects
+        return self._carry_out()
+
+    def _carry_out(self) -> Progress:
         try:
             self.progress.asked = self._strategy.before_traffic(self._stage)
             ending = self._strategy.into_traffic(self._stage)
@@ -52,13 +64,16 @@ class Deployment:
                 raise
             raise self._fail(error) from error
         if ending is Ending.WAITING:
-            self.progress.release = self._records.mark(self._stage.release, records.WAITING)
+            self.progress.release = self._records.mark(self._stage.release, records.WAITING, self._verdict())
             return self.progress
         return self._succeed(self._stage.release)
 
     def _begin(self) -> None:
         """What is live at the first meeting is kept; then the record of what will be applied is written."""
         plan, progress = self._plan, self.progress
+        canary_records.refuse_waiting(history := self._records.all())
+        if canary_records.any_of(history):
+            canary_trial.clean(self._stage)
         self._stage.objects = objects = self._shaped()
         met = _each_once([*plan.objects, *objects], self._cluster.namespace)
         adopted = adoption.first_meeting(snapshot.listed(self._cluster, met), self._records, met)
@@ -81,19 +96,20 @@ class Deployment:
 
     def _succeed(self, release: Release) -> Progress:
         """`deployed`; `good` where predictions were asked, or where it stayed healthy for as long as was wanted."""
-        asked, stable = self.progress.asked, self._plan.stable_for
-        if asked:
-            verdict = self._records.verdict(BY, True, asked.sentence())
-        elif stable:
+        verdict, stable = self._verdict(), self._plan.stable_for
+        if not verdict and stable:
             verdict = self._records.verdict(BY, True, f"healthy for {stable:g} s after the rollout")
-        else:
-            verdict = None
-        state = records.JUDGED_GOOD if verdict else records.DEPLOYED
+        state = records.JUDGED_GOOD if verdict or release.good else records.DEPLOYED
         self._tidily(self._prune)  # before the record says that all is done: a run that is killed here does it again
         self.progress.release = self._records.mark(release, state, verdict)
         self._tidily(lambda: self._strategy.afterwards(self._stage))
         self._records.trim(self._plan.history_limit)
         return self.progress
+
+    def _verdict(self) -> Verdict | None:
+        """What golden predictions said, where they were asked."""
+        asked = self.progress.asked
+        return self._records.verdict(BY, True, asked.sentence()) if asked else None
 
     def _prune(self) -> None:
         if self._plan.prune:
@@ -131,6 +147,8 @@ class Deployment:
     def _undo(self, failed: Release, seconds: float, why: str) -> None:
         if self.progress.changed:
             self._roll_back(failed, seconds, why)
+            if canary_records.any_of([failed]):  # what it restored serves; the canary of the failed one goes last
+                canary_trial.clean(self._stage)
         else:
             self._strategy.withdraw(self._stage)
 
@@ -176,6 +194,11 @@ def serving(progress: Progress) -> str:
         services = ", ".join(progress.out_of_traffic)
         return (
             f"It was the first release, so there is nothing to go back to: taken out of traffic (Service {services})."
+        )
+    if progress.share:
+        return (
+            f"Its canary has {progress.share} % of the traffic still; the next deployment, `rollback` or `action: reject` "
+            "takes it away."
         )
     if not progress.changed:
         return (

@@ -97,6 +97,11 @@ def size(description: str, *, default: str = "") -> Any:
     return _input(Input(description, parse_size, default))
 
 
+def parsed(description: str, parse: Callable[[str], Any], *, default: str) -> Any:
+    """What `parse` makes of the string; it raises ValueError with words such as `must be …`."""
+    return _input(Input(description, parse, default))
+
+
 def output(description: str, *, default: Any = "") -> Any:
     """An output of a command. True and False are written as true and false."""
     return dataclasses.field(default=default, metadata={"output": Output(description)})

@@ -23,7 +23,7 @@ from ml_deploy.releases.strategies.canary_traffic import ByReplicas, scaled
 from ml_deploy.releases.strategies.canary_trial import Trial, failure
 from ml_deploy.releases.strategies.rolling import Rolling
 
-_BACK = 60.0  # seconds that an abort may take where no rollback's deadline is given
+_BACK = 60.0  # seconds of patience for an abort where no rollback's deadline is given
 
 
 class Canary:
@@ -51,7 +51,7 @@ class Canary:
             stage.tell(f"deployed without a canary: {found.why}")
             return self._rolling.before_traffic(stage)
         self._setup, self._trial = found, Trial.begin(stage, found)
-        with _aborting(stage, self._trial):
+        with aborting(stage, self._trial):
             if found.by == REPLICAS:
                 return self._rolling.before_traffic(stage)
             self._trial.start(found, how.steps[0])
@@ -64,7 +64,7 @@ class Canary:
         if self._trial is None or self._setup is None:
             return self._rolling.into_traffic(stage)
         shares = stage.plan.canary.steps
-        with _aborting(stage, self._trial):
+        with aborting(stage, self._trial):
             if self._setup.by == REPLICAS:
                 self._trial.start(self._setup, shares[0])
             for share in shares:
@@ -101,22 +101,6 @@ def promote(stage: Stage, trial: Trial) -> None:
         stage.wait_for_all(stable_for=stage.plan.stable_for)
 
 
-class Promoting(Canary):
-    """`action: promote`: a canary that waits since an earlier run."""
-
-    def before_traffic(self, stage: Stage) -> Report | None:
-        """Golden predictions, if there are any, are asked once more."""
-        self._trial = Trial.resume(stage)
-        return self._trial.ask() if self._trial else None
-
-    def into_traffic(self, stage: Stage) -> Ending:
-        """The promotion; where a killed one had come so far that the canary is gone, the rest of it."""
-        if self._trial is None:
-            return self._rolling.into_traffic(stage)
-        promote(stage, self._trial)
-        return Ending.DONE
-
-
 def _keep_size(stage: Stage, trial: Trial) -> None:
     """A stable version that gave pods away, and whose manifest leaves their number open, gets them back."""
     for obj in stage.objects:
@@ -134,7 +118,7 @@ def _weighed(cluster: Cluster, obj: Object) -> bool:
 
 
 @contextmanager
-def _aborting(stage: Stage, trial: Trial) -> Iterator[None]:
+def aborting(stage: Stage, trial: Trial) -> Iterator[None]:
     """What speaks against the canary brings all traffic back first, then removes it; the cause is raised again."""
     try:
         yield
@@ -146,8 +130,7 @@ def _aborting(stage: Stage, trial: Trial) -> Iterator[None]:
 
 def _abort(stage: Stage, trial: Trial, error: MlDeployError | ApiError) -> None:
     stage.tell(f"canary: aborted at {stage.progress.share} % of the traffic: {error.message}")
-    until, stage.until = stage.until, stage.clock.monotonic() + (stage.plan.rollback_timeout or _BACK)
-    stage.cluster.patience = stage.left()
+    stage.cluster.patience = stage.plan.rollback_timeout or _BACK
     try:
         trial.back()
         trial.remove()
@@ -156,8 +139,6 @@ def _abort(stage: Stage, trial: Trial, error: MlDeployError | ApiError) -> None:
         if not failure(second):
             raise
         stage.progress.problem = f"The canary could not be removed: {second.message}"
-    finally:
-        stage.until = until
 
 
 #: Used by the frame to name a strategy.

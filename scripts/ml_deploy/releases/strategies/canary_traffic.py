@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Protocol
 
+from ml_deploy.errors import EndpointDown
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import routes, steps
@@ -83,7 +84,10 @@ class ByGateway:
     def back(self) -> None:
         """No weight for the canary, not even for who asks for it; then the routes as they were."""
         if any(routes.is_edited(route) for route in self._live()):
-            self._edit(0, away=True)
+            try:
+                self._edit(0, away=True)
+            except EndpointDown as error:  # the weights are gone, but nobody has seen the gateway heed it
+                self._stage.tell(error.message)
             restore_routes(self._stage.cluster, self._live())
 
     def _edit(self, share: int, *, away: bool = False) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ml_deploy.checks.cases import Report, judge
 from ml_deploy.checks.versus import Comparison
-from ml_deploy.errors import MlDeployError, RolloutFailed, TimedOut, TooSlow
+from ml_deploy.errors import EndpointDown, MlDeployError, RolloutFailed, TimedOut, TooSlow
 from ml_deploy.releases import before_traffic, rehearsal, rollout
 from ml_deploy.releases.cluster import Object, Ref
 from ml_deploy.releases.history import ref_of
@@ -16,6 +16,7 @@ from ml_deploy.releases.strategies.canary_edge import Edge
 from ml_deploy.releases.strategies.canary_setup import GATEWAY, ROUTE_API, Setup
 from ml_deploy.releases.strategies.canary_traffic import ByGateway, ByReplicas, Traffic, noted, remove, scaled
 
+_BACK = 60.0  # seconds in which the stable version should have all of its pods again
 _ASKED = 3  # pods that are asked after each step
 
 
@@ -121,12 +122,16 @@ class Trial:
         return report
 
     def back(self) -> None:
-        """All traffic to the stable version: at most told, not raised, when that one does not get ready for it."""
+        """All traffic to the stable version. If that one does not get ready for it soon, this is told, and goes on."""
+        stage = self._stage
+        until, stage.until = stage.until, stage.clock.monotonic() + _BACK
         try:
             self.traffic.back()
-        except (RolloutFailed, TimedOut) as error:
-            self._stage.tell(f"the stable version is not ready to take all of the traffic: {error.message}")
-        self._stage.progress.share = 0
+        except (RolloutFailed, EndpointDown) as error:
+            stage.tell(f"the stable version does not have all of its pods yet: {error.message}")
+        finally:
+            stage.until = until
+        stage.progress.share = 0
 
     def remove(self) -> None:
         """Delete it. Traffic must be away before."""

@@ -1,0 +1,84 @@
+"""deploy-aks with `action: promote` or `reject`: what becomes of a canary that waits since an earlier job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_deploy.checks import cases
+from ml_deploy.commands.deploy_inputs import Inputs
+from ml_deploy.commands.deploy_report import Reporter, Result
+from ml_deploy.commands.ports import Adapters
+from ml_deploy.errors import MlDeployError
+from ml_deploy.releases.cluster import ApiError, Cluster
+from ml_deploy.releases.deployment import Deployment, Plan, Progress
+from ml_deploy.releases.lease import Lock, identity
+from ml_deploy.releases.records import Records, Release
+from ml_deploy.releases.rejection import reject
+from ml_deploy.releases.stage import CanaryPlan, Stage
+from ml_deploy.releases.strategies import canary_records
+
+_LAST_WORDS = 2.0  # seconds of patience for letting go of the lock
+_RATE = 10.0
+
+
+def canary_plan(inputs: Inputs, adapters: Adapters) -> CanaryPlan:
+    """How a canary gets its users."""
+    return CanaryPlan(
+        steps=inputs.steps, pause=inputs.pause or 0.0, traffic=inputs.traffic, rate=inputs.rate or _RATE,
+        open_endpoint=adapters.endpoint,
+    )  # fmt: skip
+
+
+def run(inputs: Inputs, adapters: Adapters) -> Result:
+    """Promote or reject. Raises NoRelease when none waits, Conflict when it is not `revision`, or what went wrong."""
+    asked = cases.load(Path(inputs.cases)) if inputs.cases else []
+    clock, report = adapters.clock, Reporter(inputs, adapters, ())
+    until = clock.monotonic() + inputs.timeout
+    cluster = adapters.cluster(inputs.access())
+    cluster.patience = inputs.timeout
+    report.tell(f"{inputs.app}: {inputs.action} in namespace {cluster.namespace} of {cluster.server}")
+    lock = Lock(
+        cluster, cluster.namespace, inputs.app, holder=identity(adapters.job.run_url), clock=clock, tell=report.tell
+    )
+    with lock.held(wait=max(until - clock.monotonic(), 0)):
+        records = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
+        release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
+        report.images = release.images
+        if done:
+            return _nothing_to_do(report, cluster, records, release)
+        plan = _plan(inputs, adapters, release, asked)
+        if inputs.action == "reject":
+            stage = Stage(cluster, plan, clock, until, report.tell, lock.guard, Progress(release=release), records)
+            return _rejected(report, cluster, stage, f"rejected by {adapters.job.run_url or 'hand'}")
+        deployment = Deployment(cluster, plan, clock=clock, until=until, tell=report.tell, guard=lock.guard)
+        try:
+            progress = deployment.finish(release)
+        except (MlDeployError, ApiError) as error:
+            cluster.patience = _LAST_WORDS
+            raise report.failed(error, deployment.progress) from error
+    return report.succeeded(cluster, progress)
+
+
+def _plan(inputs: Inputs, adapters: Adapters, release: Release, asked: list[cases.Case]) -> Plan:
+    return Plan(
+        app=inputs.app, objects=(), strategy="promotion", images=release.images, model_digest=release.model_digest,
+        commit=release.commit, run_url=adapters.job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0,
+        rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None,
+        history_limit=inputs.history_limit, adopt=inputs.adopt, prune=inputs.prune, canary=canary_plan(inputs, adapters),
+    )  # fmt: skip
+
+
+def _rejected(report: Reporter, cluster: Cluster, stage: Stage, why: str) -> Result:
+    try:
+        progress = reject(stage, why=why)
+    except (MlDeployError, ApiError) as error:
+        raise report.failed(error, stage.progress) from error
+    serves = f"revision {progress.previous.revision} has" if progress.previous else "the version before has"
+    told = f"revision {stage.release.revision} is rejected and its canary removed; {serves} all of the traffic"
+    return report.settled(cluster, progress, told)
+
+
+def _nothing_to_do(report: Reporter, cluster: Cluster, records: Records, release: Release) -> Result:
+    """A job that is run again finds its work done."""
+    progress = Progress(release=records.load(release), previous=records.current())
+    return report.settled(cluster, progress, f"nothing to do: revision {release.revision} is {release.state} already")

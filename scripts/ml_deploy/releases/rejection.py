@@ -1,0 +1,41 @@
+"""`action: reject`: a canary that waits is taken away again, and the stable version has all of the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_deploy.releases import restore, wait
+from ml_deploy.releases.cluster import Object
+from ml_deploy.releases.history import ROLLED_BACK, current_of
+from ml_deploy.releases.stage import Progress, Stage
+from ml_deploy.releases.strategies import canary_trial
+
+
+def reject(stage: Stage, *, why: str) -> Progress:
+    """Traffic back, canary removed, record `rolled-back`. A promotion that was begun and killed is undone, too.
+
+    `stage.progress.release` is the release whose canary waits. Raises NoRelease or RolloutFailed when a release that
+    had begun to be promoted cannot be undone.
+    """
+    progress, release = stage.progress, stage.release
+    others = [one for one in stage.records.all() if one.revision != release.revision]
+    progress.previous = current_of(others)
+    if release.activated:
+        _undo_promotion(stage, why)
+    canary_trial.clean(stage)
+    progress.release = stage.records.load(release)
+    release = stage.records.update(progress.release, why=why)
+    progress.release = stage.records.mark(release, ROLLED_BACK)
+    return progress
+
+
+def _undo_promotion(stage: Stage, why: str) -> None:
+    target = restore.choose(stage.records.all(), stage.release)
+
+    def ready(objects: Sequence[Object]) -> None:
+        wait.wait_ready(stage.cluster, objects, seconds=stage.left(), clock=stage.clock, tell=stage.tell)
+
+    done = restore.restore(
+        stage.cluster, stage.records, target, stage.release, wait=ready, tell=stage.tell, why=why, guard=stage.guard
+    )
+    stage.progress.rolled_back_to = done.release

@@ -1,0 +1,34 @@
+"""`action: promote`: what is left to do for a canary that waits since an earlier run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ml_deploy.checks.cases import Report
+from ml_deploy.releases.stage import Stage
+from ml_deploy.releases.strategies import Ending
+from ml_deploy.releases.strategies.canary import Canary, aborting, promote
+from ml_deploy.releases.strategies.canary_trial import Trial
+
+
+class Promotion(Canary):
+    """A canary's last step, in a job of its own."""
+
+    def before_traffic(self, stage: Stage) -> Report | None:
+        """Golden predictions, where there are any, are asked once more."""
+        self._trial = Trial.resume(stage)
+        if self._trial is None:
+            return None
+        with aborting(stage, self._trial):
+            return self._trial.ask()
+
+    def into_traffic(self, stage: Stage) -> Ending:
+        """The promotion; where somebody removed the canary, or a killed promotion did, the rest of it."""
+        if self._trial is None:
+            stage.tell("the canary is gone: the release is deployed without it")
+            return self._rolling.into_traffic(stage)
+        promote(stage, self._trial)
+        return Ending.DONE
+
+
+strategy: Callable[[], Promotion] = Promotion
