@@ -53,7 +53,8 @@ class Wiring:
         """A registry, signed in to on first use."""
         from ml_deploy.adapters.registry import HttpRegistry
 
-        return HttpRegistry(access, lambda: self._azure_for(access), self.console.line)
+        log = (lambda _line: None) if access.reading else self.console.line
+        return HttpRegistry(access, lambda: self._azure_for(access), log)
 
     def _azure_for(self, access: ClusterAccess | RegistryAccess) -> Azure:
         from ml_deploy.adapters.azure import Azure

@@ -345,3 +345,44 @@ def test_a_registry_that_stays_down_ends_the_job(azure: AzureStandIn, push: Push
     assert (done.code, done.outputs["reason"]) == (7, "registry")
     assert "after 2 attempts" in done.text
     assert azure.hits("registry") == [2]
+
+
+# -- asked afterwards, as deploy-aks does ---------------------------------------------------------------
+
+
+def asked(push: Push, azure: AzureStandIn, *images: str, anonymous: bool = False) -> dict[str, Any]:
+    ids = ["", ""] if anonymous else [azure.oidc["client-id"], azure.oidc["tenant-id"]]
+    probe = Path(__file__).with_name("availability_probe.py")
+    done = subprocess.run(
+        [sys.executable, str(probe), *ids, *images], env=push.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_whether_an_image_exists_is_asked_with_the_right_to_pull_alone(azure: AzureStandIn, push: Push) -> None:
+    image = push(**oidc(azure), tags="v1").outputs["image"]
+    azure.settings(denied=["push"])
+    other = f"{azure.registry}/ml/churn@sha256:{'0' * 64}"
+    found = asked(push, azure, image, other, f"{azure.registry}/ml/churn:v1", f"{azure.registry}/ml/none:v1")
+    assert found[image] == [True, ["linux/amd64"], ""]
+    assert found[f"{azure.registry}/ml/churn:v1"][0] is True
+    assert found[other] == [False, [], ""] and found[f"{azure.registry}/ml/none:v1"][0] is False
+
+
+def test_what_cannot_be_asked_is_unknown(azure: AzureStandIn, push: Push) -> None:
+    closed = f"localhost:{free_port()}/ml/churn:v1"
+    image = push(**oidc(azure), tags="v1").outputs["image"]
+    found = asked(push, azure, closed, image, anonymous=True)
+    assert found[closed][0] is None and "refuses connections" in found[closed][2]
+    assert found[image][0] is True, "anybody may pull"
+    azure.settings(anonymous_pull=False)
+    closed_now = asked(push, azure, image, anonymous=True)
+    assert closed_now[image][0] is None and closed_now[image][2]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

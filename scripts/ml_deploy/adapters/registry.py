@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ml_deploy.adapters.azure import ACR_SCOPE, claims
-from ml_deploy.adapters.rest import Rest, decoded, retry_after
+from ml_deploy.adapters.rest import ATTEMPTS, Rest, decoded, retry_after
 from ml_deploy.errors import AuthFailed, Forbidden, MlDeployError, RegistryError, Unreachable
 from ml_deploy.images.reference import DOCKER_HUB
 from ml_deploy.images.registry import Manifest, PushEvent, RegistryAccess
@@ -67,7 +67,7 @@ class HttpRegistry:
         self._access = access
         self._make_azure = azure
         self._log = log
-        self._rest = rest or Rest(log=log)
+        self._rest = rest or Rest(log=log, attempts=1 if access.reading else ATTEMPTS)
         self._credential = _Credential()
         self._authorization: dict[str, str] = {}
 
@@ -108,7 +108,8 @@ class HttpRegistry:
             return
         token = self._access_token(challenge, repository)
         self._authorization = {"Authorization": f"Bearer {token}"}
-        self._check_push(token, repository)
+        if not self._access.reading:
+            self._check_push(token, repository)
 
     @cached_property
     def _url(self) -> str:
@@ -176,12 +177,21 @@ class HttpRegistry:
             self._log(f"signing in to {self.host} with what `docker login` has stored")
             return _Credential(*stored)
         if is_acr:
-            return self._exchange(challenge)
+            return self._session(challenge)
         if challenge.scheme == "basic":
             raise AuthFailed(
                 f"The registry {self.host} wants a user and a password.", hint="Set `username` and `password`."
             )
         return _Credential()
+
+    def _session(self, challenge: _Challenge) -> _Credential:
+        """The Azure CLI's session; where there is none, reading is tried as anybody."""
+        try:
+            return self._exchange(challenge)
+        except AuthFailed:
+            if self._access.reading:
+                return _Credential()
+            raise
 
     def _exchange(self, challenge: _Challenge) -> _Credential:
         """Entra's token for the registry's refresh token."""
@@ -210,7 +220,8 @@ class HttpRegistry:
             raise self._wrong_credential(answer)
 
     def _access_token(self, challenge: _Challenge, repository: str) -> str:
-        asked = {"service": challenge.service, "scope": f"repository:{repository}:pull,push"}
+        rights = "pull" if self._access.reading else "pull,push"
+        asked = {"service": challenge.service, "scope": f"repository:{repository}:{rights}"}
         credential = self._credential
         if credential.refresh_token:
             form = asked | {"grant_type": "refresh_token", "refresh_token": credential.refresh_token}
@@ -236,7 +247,9 @@ class HttpRegistry:
     # -- errors ------------------------------------------------------------------------------------
 
     def denied(self, repository: str) -> Forbidden:
-        """Our error for a missing right to push, with the role that gives it."""
+        """Our error for a missing right to push (or to pull), with the role that gives it."""
+        if self._access.reading:
+            return Forbidden(f"{self._who(capital=True)} may not read {self.host}/{repository}.")
         return Forbidden(
             f"{self._who(capital=True)} may not push to {self.host}/{repository}.", hint=self._grant_hint(repository)
         )
@@ -302,6 +315,12 @@ class HttpRegistry:
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         return Manifest(answer.headers.get("Docker-Content-Digest", ""), media_type, answer.content)
 
+    def blob(self, repository: str, digest: str) -> bytes:
+        """GET a blob; registries lead to where it is stored."""
+        url = f"{self._url}/v2/{quote(repository)}/blobs/{quote(digest, safe=':')}"
+        answer = self._rest.send("GET", url, headers=self._authorization)
+        return answer.content if answer.ok else b""
+
     def digest(self, repository: str, reference: str) -> str:
         """HEAD a manifest."""
         answer = self._ask("HEAD", repository, reference)
@@ -332,8 +351,6 @@ class HttpRegistry:
             hint="A locked tag or repository is unlocked with `az acr repository update --write-enabled true`."
             if answer.status_code == 405 or "disallowed" in answer.text else "",
         )  # fmt: skip
-
-    # -- pushing -----------------------------------------------------------------------------------
 
     def push(self, repository: str, tag: str, seconds: float) -> Iterator[PushEvent]:
         """The engine pushes, with the credential that `sign_in` found; nothing is stored in ~/.docker."""

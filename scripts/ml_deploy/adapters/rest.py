@@ -13,7 +13,7 @@ from ml_deploy.errors import InputError, Unreachable
 if TYPE_CHECKING:
     import requests
 
-_ATTEMPTS = 4
+ATTEMPTS = 4
 _LONGEST_WAIT = 60.0
 _TEMPORARY = (429, 500, 502, 503, 504)
 
@@ -21,9 +21,13 @@ _TEMPORARY = (429, 500, 502, 503, 504)
 class Rest:
     """A keep-alive session. The environment's proxies and REQUESTS_CA_BUNDLE are honoured."""
 
-    def __init__(self, *, sleep: Callable[[float], None] = time.sleep, log: Callable[[str], None] = lambda _: None):
+    def __init__(
+        self, *, sleep: Callable[[float], None] = time.sleep, log: Callable[[str], None] = lambda _: None,
+        attempts: int = ATTEMPTS,
+    ) -> None:  # fmt: skip
         self._sleep = sleep
         self._log = log
+        self._attempts = attempts
         self._session: requests.Session | None = None
 
     def send(
@@ -36,13 +40,14 @@ class Rest:
         body: Any = None,
         auth: tuple[str, str] | None = None,
         timeout: float = 30.0,
-        attempts: int = _ATTEMPTS,
+        attempts: int = 0,
     ) -> requests.Response:
         """The answer, whatever its status; 429, 5xx and cut connections are tried again. Raises Unreachable.
 
         form: sent as application/x-www-form-urlencoded; body: bytes as they are, else as JSON.
-        timeout: seconds for connecting, and for each wait on the server's bytes.
+        timeout: seconds for connecting, and for each wait on the server's bytes. attempts: instead of the session's own.
         """
+        attempts = attempts or self._attempts
         data = form if form is not None else body if body is None or isinstance(body, bytes) else json.dumps(body)
         sent = dict(headers or {}) | ({"Content-Type": "application/json"} if isinstance(data, str) else {})
         redirects = method in ("GET", "HEAD")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ml_deploy.commands import image_checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter
+from ml_deploy.commands.image_checks import ImageChecks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Conflict, InputError, ManifestError, MlDeployError
-from ml_deploy.releases import admission, capacity, ownership, preflight, prune, quota, snapshot
+from ml_deploy.images.availability import Availability
+from ml_deploy.releases import admission, capacity, ownership, platforms, preflight, prune, quota, snapshot
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.demand import Demand, demand
 from ml_deploy.releases.deployment import Progress
-from ml_deploy.releases.manifests import Manifest, is_workload
+from ml_deploy.releases.manifests import Manifest, is_workload, template_of
 from ml_deploy.releases.packing import Fit
 from ml_deploy.releases.records import Records
 from ml_deploy.releases.strategies import canary_setup
 from ml_deploy.releases.survey import Survey, Surveyor
 
 _SURVEY = 4.0  # seconds that nodes and pods are waited for beyond the dry run
+_REGISTRY = 5.0  # seconds that each registry is waited for
 _RECORD = {"apiVersion": "v1", "kind": "Secret"}  # our own, made with each release
 
 
@@ -36,11 +40,14 @@ class Checks:
         preflight.check_rights(cluster, needed)
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
+        images = ImageChecks(self._inputs, self._adapters, self._new_images())
         found = [*preflight.problems(checked), *self._canary(cluster, objects)]
         pods = admission.check(cluster, wanted) if not found else []
         found += [one.problem for one in pods if one.problem]
+        survey = surveyor.result(_SURVEY) if surveyor and not found else Survey()
+        found += self._missing(images.result(_REGISTRY), survey)
         if surveyor and not found:
-            found = self._room(cluster, surveyor.result(_SURVEY), pods, asks=asks)
+            found = self._room(cluster, survey, pods, asks=asks)
         if found:
             raise self._report.failed(preflight.together(found), Progress())
         self._tell_all(checked, pods)
@@ -84,6 +91,31 @@ class Checks:
         preflight.check_rights(cluster, preflight.rights_to_delete(cluster, pruning.goes))
         for line in pruning.lines():
             self._report.tell(f"prune: {line}")
+
+    # images
+
+    def _new_images(self) -> list[str]:
+        """Those that no live object of the release has yet: what runs was pulled."""
+        live = image_checks.of_workloads([one.live for one in self._report.checked if one.live])
+        wanted = image_checks.of_workloads([one.manifest.object for one in self._report.checked])
+        return [image for image in wanted if image not in live]
+
+    def _missing(self, found: Mapping[str, Availability], survey: Survey) -> list[MlDeployError]:
+        """The images that cannot be had; what is doubtful is a warning, and what could not be asked a word."""
+        judged = image_checks.judge(found, {image: self._nodes_for(image, survey) for image in found})
+        for said in judged.notes:
+            self._report.tell(said)
+        for said in judged.warnings:
+            self._adapters.console.warning(said, title="Image")
+        return judged.problems
+
+    def _nodes_for(self, image: str, survey: Survey) -> set[str]:
+        found: set[str] = set()
+        for one in self._report.checked:
+            template = template_of(one.manifest.object)
+            if template and survey.seen and image in image_checks.of_workloads([one.manifest.object]):
+                found |= platforms.of_nodes(survey.seen.nodes, template["spec"])
+        return found
 
     # nodes and quotas
 

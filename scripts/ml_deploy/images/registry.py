@@ -17,6 +17,7 @@ class RegistryAccess:
     """Which registry, and who we are there: user and password, or an Azure identity, or neither.
 
     registry: a login server (`myregistry.azurecr.io`, `localhost:5000`) or an Azure registry's name.
+    reading:  it is only asked what it holds: the right to pull is enough, and trouble is not ridden out.
     """
 
     registry: str
@@ -26,6 +27,7 @@ class RegistryAccess:
     tenant_id: str = ""
     subscription_id: str = ""
     client_secret: str = field(default="", repr=False)
+    reading: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class Registry(Protocol):
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """The manifest under a tag or digest, or None."""
+
+    def blob(self, repository: str, digest: str) -> bytes:
+        """A blob, such as an image's configuration; empty when there is none."""
 
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
         """Store a manifest under a tag. What it refers to must be there. Raises RegistryError."""
