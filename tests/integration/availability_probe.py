@@ -9,11 +9,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 sys.path[0] = str(Path(__file__).resolve().parents[2] / "scripts")
 
 from ml_deploy.commands.common import ClusterInputs
 from ml_deploy.commands.image_checks import ImageChecks
+from ml_deploy.commands.ports import Adapters
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
@@ -23,6 +25,6 @@ client, tenant, *images = sys.argv[1:]
 given = {"client-id": client, "tenant-id": tenant} if client else {}
 job = Job(os.environ)
 inputs = fields.read(ClusterInputs, given)
-found = ImageChecks(inputs, Wiring(Console(sys.stderr), job), images).result(20)
+found = ImageChecks(inputs, cast(Adapters, Wiring(Console(sys.stderr), job)), images).result(20)
 print(json.dumps({image: [one.held, sorted(one.platforms), one.why] for image, one in found.items()}))
 job.clean()
