@@ -6,6 +6,8 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
 # lint-model and build-image read model files; the others do without those libraries.
 case ${1:-} in lint-model|build-image) sets="base lint" ;; *) sets="base" ;; esac
+# Signatures are verified with libraries that nothing else needs.
+case "${1:-} ${ML_DEPLOY_SIGNATURE:+--signature }$*" in "lint-model "*"--signature"[\ =]*) sets="base lint signing" ;; esac
 
 for python in "${ML_DEPLOY_PYTHON:-}" python3 "${pythonLocation:-/nonexistent}/bin/python3" /usr/bin/python3 python3.13 python3.12 python3.11 python3.10 python; do
   if [ -z "$python" ] || ! command -v "$python" >/dev/null; then continue; fi

@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
-env=$(python3 -E -s -u -X utf8 scripts/bootstrap.py base lint dev)
+env=$(python3 -E -s -u -X utf8 scripts/bootstrap.py base lint signing dev)
 export PATH="$env/bin:$PATH"
 [ $# -gt 0 ] || set -- -n 2 --dist loadfile  # all of it, on two cores
 exec "$env/bin/python" -s -X utf8 -m pytest "$@"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ml_deploy.checks.http import Endpoint, EndpointAccess
     from ml_deploy.images.engine import Engine
     from ml_deploy.images.registry import Registry, RegistryAccess
+    from ml_deploy.models.manifests import Signatures
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
     from ml_deploy.releases.rendering import Renderer
 
@@ -48,6 +49,12 @@ class Wiring:
         from ml_deploy.adapters.tools import Tools
 
         return Tools(self.job.workspace, self.console.line)
+
+    def signatures(self) -> Signatures:
+        """Verifies signatures of models."""
+        from ml_deploy.adapters.signatures import ModelSigning
+
+        return ModelSigning(self.job.temp)
 
     def registry(self, access: RegistryAccess) -> Registry:
         """A registry, signed in to on first use."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from ml_deploy import __version__
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ModelRejected
-from ml_deploy.models import gates, loaders, metrics, report, rules, sandbox, sarif
+from ml_deploy.models import gates, loaders, manifests, metrics, report, rules, sandbox, sarif
 from ml_deploy.models import policy as policies
 from ml_deploy.models.digest import Hashing, model_files
 from ml_deploy.models.findings import Finding, Verdict, worst
@@ -51,6 +52,19 @@ class Inputs:
     requirements: str = text(
         "A requirements file of the service that loads the model: pins of loaders with known holes become findings."
     )
+    signature: str = text(
+        "A signature over the model's files, as `model-signing` writes it (OpenSSF Model Signing v1.0). Needs one of `public-key`, "
+        "`certificate-chain`, or `identity` with `identity-provider`."
+    )
+    public_key: str = text("The PEM file of the key that must have signed the model.")
+    certificate_chain: str = text("A PEM file of the certificates that the signer's certificate must be issued by.")
+    identity: str = text("Who must have signed the model through Sigstore: a workflow's or a person's identity.")
+    identity_provider: str = text(
+        "The address of the provider of that identity, such as `https://token.actions.githubusercontent.com`."
+    )
+    checksums: str = text(
+        "A list of checksums of the model's files, as `sha256sum` writes it, with names from its own folder."
+    )
     sarif: str = text("Where to write the findings as SARIF 2.1.0, for `github/codeql-action/upload-sarif`.")
     fail_on: str = choice(
         "The mildest verdict that fails the step: `review` (also what nobody has vouched for) or `deny`.",
@@ -63,6 +77,17 @@ class Inputs:
         for one, other in (("metrics", "thresholds"), ("thresholds", "metrics"), ("baseline-metrics", "thresholds")):
             if one in given and other not in given:
                 yield f"`{other}` is missing: `{one}` needs it"
+        yield from _whose_signature(given)
+
+
+def _whose_signature(given: Mapping[str, str]) -> Iterator[str]:
+    ways = [name for name in ("public-key", "certificate-chain", "identity") if name in given]
+    if "signature" in given and len(ways) != 1:
+        yield "`signature` needs one of `public-key`, `certificate-chain` and `identity`: whose signature must it be?"
+    if "signature" not in given and ways:
+        yield f"`signature` is missing: `{ways[0]}` needs it"
+    if ("identity" in given) != ("identity-provider" in given):
+        yield "`identity` and `identity-provider` need each other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +118,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
         limits = sandbox.Limits(policy.memory or sandbox.MEMORY, policy.seconds)
         inspections = sandbox.inspect(files, policy, companions=len(files) > 1, limits=limits)
         digest = hashing.result()
+        beside += _vouched(adapters, inputs, hashing.files())
     inspections = rules.apply([*_gates(inspections, inputs, policy), *beside], policy.severities)
     for one in inspections:
         adapters.console.line(report.line(one))
@@ -100,6 +126,28 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     _stop(result, Verdict(inputs.fail_on))
     adapters.console.line(f"{result.verdict}: {digest}")
     return result
+
+
+def _vouched(adapters: Adapters, inputs: Inputs, found: Mapping[str, str]) -> list[Inspection]:
+    """What a signature and a list of checksums say of the files."""
+    beside = []
+    if inputs.signature:
+        access = manifests.SignatureAccess(
+            signature=inputs.signature, public_key=inputs.public_key, certificates=inputs.certificate_chain,
+            identity=inputs.identity, identity_provider=inputs.identity_provider,
+        )  # fmt: skip
+        findings = manifests.against_signature(adapters.signatures(), access, found, _folder(inputs.model, found))
+        beside.append(gates.beside("signature", inputs.signature, findings))
+    if inputs.checksums:
+        beside.append(gates.beside("checksums", inputs.checksums, manifests.against_checksums(inputs.checksums, found)))
+    return beside
+
+
+def _folder(model: tuple[str, ...], found: Mapping[str, str]) -> Path:
+    """The folder that signed names begin in: the one that was given, else what the files share."""
+    if len(model) == 1 and Path(model[0]).is_dir():
+        return Path(model[0]).absolute()
+    return Path(os.path.commonpath([Path(file).parent for file in found]))
 
 
 def _policy(inputs: Inputs) -> policies.Policy:

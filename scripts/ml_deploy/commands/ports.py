@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # no command imports what only another one needs
     from ml_deploy.checks.http import Endpoint, EndpointAccess
     from ml_deploy.images.engine import Engine
     from ml_deploy.images.registry import Registry, RegistryAccess
+    from ml_deploy.models.manifests import Signatures
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
     from ml_deploy.releases.rendering import Renderer
     from ml_deploy.runtime.console import Console
@@ -45,6 +46,9 @@ class Adapters(Protocol):
 
     def engine(self) -> Engine:
         """The container engine. Nothing is asked yet; its methods raise EngineUnavailable when none answers."""
+
+    def signatures(self) -> Signatures:
+        """Verifies signatures of models. Nothing is imported before its first method."""
 
     def renderer(self) -> Renderer:
         """The tools that render charts and kustomizations, run in the workspace. None is looked for yet."""

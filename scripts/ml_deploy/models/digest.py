@@ -68,6 +68,10 @@ class Hashing:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each file, by its absolute path."""
+        return {str(Path(file).absolute()): digest for file, digest in self._future.result().items()}
+
     def result(self) -> str:
         """The digest. Raises InputError when a file changed meanwhile: then nobody knows what was inspected."""
         digest = combine(self._future.result())

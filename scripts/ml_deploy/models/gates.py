@@ -11,7 +11,7 @@ from ml_deploy.models.findings import Finding, Verdict
 from ml_deploy.models.inspection import Inspection
 
 #: What may lie beside a model and is none itself.
-BESIDE = ("text", "onnx-data", "tensorflow-variables", "metrics", "requirements")
+BESIDE = ("text", "onnx-data", "tensorflow-variables", "metrics", "requirements", "signature", "checksums")
 
 
 def beside(kind: str, path: str, findings: Sequence[Finding]) -> Inspection:
