@@ -58,7 +58,8 @@ class _Run:
         wanted = preflight.place(cluster, wanted)
         strategy = strategies.named(inputs.strategy)
         shaped = strategy.shape(cluster, wanted, app=inputs.app, images=self._images)
-        Checks(inputs, self._adapters, self._report).run(cluster, shaped, asks=bool(asked))
+        beyond = strategy.rights(cluster, [one.object for one in shaped])
+        Checks(inputs, self._adapters, self._report).run(cluster, shaped, asks=bool(asked), rights=beyond)
         if inputs.dry_run == "server":
             return self._report.compared(cluster)
         return self._deploy(cluster, wanted, asked)

@@ -32,12 +32,14 @@ class Checks:
     def __init__(self, inputs: Inputs, adapters: Adapters, report: Reporter) -> None:
         self._inputs, self._adapters, self._report = inputs, adapters, report
 
-    def run(self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool) -> None:
-        """Raises one error with all that stands in the way."""
+    def run(
+        self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool, rights: Sequence[preflight.Right] = ()
+    ) -> None:
+        """Raises one error with all that stands in the way. rights: what the strategy needs beyond the usual."""
         objects = [one.object for one in wanted]
         deploys = self._inputs.dry_run == "none"
         needed = preflight.rights(cluster, objects, deploys=deploys, cases=asks, reads=self._inputs.prune)
-        preflight.check_rights(cluster, needed)
+        preflight.check_rights(cluster, [*needed, *(rights if deploys else ())])
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
         images = ImageChecks(self._inputs, self._adapters, self._new_images())

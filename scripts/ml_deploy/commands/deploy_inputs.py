@@ -83,7 +83,12 @@ class Inputs(ClusterInputs):
         "Requests a second under which a canary is compared with the stable version at the gateway. Default: 10."
     )
     revision: int | None = integer("Revision that is to be promoted or rejected. Default: the one that waits.")
-    cases: str = text("Golden predictions (JSONL) that one new pod must answer before a user reaches the new version.")
+    keep_old: float | None = parsed(
+        "How long the old colour stays as the way back (`blue-green`): `until-next` deployment, or a duration that this "
+        "step watches the new one for before it removes the old.",
+        lambda value: None if value.strip() == "until-next" else parse_duration(value), default="until-next",
+    )  # fmt: skip
+    cases: str = text("Golden predictions (JSONL) that new pods must answer before a user reaches the new version.")
     stable_for: float = duration("How long it must stay healthy after the rollout.", default="0s")
     on_failure: str = choice(
         "What to do when the rollout fails: `rollback` restores the last good release, `keep` leaves things as they are.",
@@ -107,6 +112,7 @@ class Inputs(ClusterInputs):
             yield "`image` and `images` are both set: give one of them"
         yield from _source_contradictions(given) if "action" not in given else _action_contradictions(given)
         yield from _canary_contradictions(given)
+        yield from _strategy_contradictions(given)
         if "app" in given and not _NAME.fullmatch(given["app"].strip()):
             yield "`app` must be a name of lower-case letters, digits and `-`, at most 40 long"
         if "model-digest" in given and not re.fullmatch(r"\w+:[0-9a-f]{32,}", given["model-digest"].strip()):
@@ -162,6 +168,21 @@ def _source_contradictions(given: Mapping[str, str]) -> Iterator[str]:
     for line in given.get("set", "").split("\n"):
         if line.strip() and "=" not in line:
             yield f"`set` has a line that is not name=value ({line.strip()[:40]!r})"
+
+
+def _strategy_contradictions(given: Mapping[str, str]) -> Iterator[str]:
+    if "keep-old" in given and given.get("strategy") != "blue-green":
+        yield "`keep-old` needs `strategy: blue-green`: no other strategy has an old colour"
+    if "keep-old" in given and _seconds(given, "keep-old", "") >= _seconds(given, "timeout", "10m"):
+        yield "`keep-old` must be shorter than `timeout`: the step watches for so long"
+
+
+def _seconds(given: Mapping[str, str], name: str, default: str) -> float:
+    """A duration among the raw inputs; 0 for what is none (that is told elsewhere)."""
+    try:
+        return parse_duration(given.get(name, default)) or 0.0
+    except ValueError:
+        return 0.0
 
 
 def _generated_contradictions(given: Mapping[str, str]) -> Iterator[str]:

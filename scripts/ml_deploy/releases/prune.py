@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from ml_deploy.releases import removal
 from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.history import DEPLOYED, JUDGED_GOOD, SUPERSEDED, Release, key, ref_of
 from ml_deploy.releases.records import Records
-
-_TWINS = ("-blue", "-green", "-canary")
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,12 @@ def planned(cluster: Cluster, records: Records, releases: Sequence[Release], obj
 
 def is_twin(obj: Object, objects: Sequence[Object]) -> bool:
     """Whether this is another colour of, or the canary beside, an object of the release: strategies see to those."""
-    name = _plain(obj["metadata"]["name"])
-    return any(one["kind"] == obj["kind"] and _plain(one["metadata"]["name"]) == name for one in objects)
+    same = [one for one in objects if one["kind"] == obj["kind"]]
+    return bool(base_of(obj)) or any(_plain(one) == _plain(obj) for one in same)
 
 
-def _plain(name: str) -> str:
-    for ending in _TWINS:
-        name = name.removesuffix(ending)
-    return name
+def _plain(obj: Object) -> str:
+    return base_of(obj) or str(obj["metadata"]["name"]).removesuffix("-canary")
 
 
 def carry_out(

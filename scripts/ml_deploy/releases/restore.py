@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ml_deploy.errors import NoRelease, RolloutFailed
-from ml_deploy.releases import newpods, removal, rollout
+from ml_deploy.releases import newpods, removal, rollout, switching
 from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.colours import base_of, same
 from ml_deploy.releases.history import (
     DEPLOYING,
     FAILED,
@@ -30,6 +31,7 @@ from ml_deploy.releases.history import (
 )
 from ml_deploy.releases.ownership import Applier, Tell
 from ml_deploy.releases.records import Records
+from ml_deploy.releases.switching import Switch
 
 #: A selector that no pod has: a Service with it leads nowhere.
 OUT_OF_TRAFFIC = "ml-deploy/out-of-traffic"
@@ -96,9 +98,12 @@ def restore(
     """
     target = records.load(target)
     undone = records.load(current) if current and current.revision != target.revision else None
+    work = _Work(cluster, target, wait, tell, guard, adopt)
+    switch = switching.needed(cluster, target.objects)
+    applied = work.switched_at_once(switch) if switch else []
     if undone:
         undone = records.update(undone, why=why)
-    applied, kept = _apply_all(cluster, target, tell=tell, guard=guard, adopt=adopt)
+    applied += work.all_but(applied, switch)
     target = records.applied(target, applied)
     _free_stuck_pods(cluster, applied, tell=tell, guard=guard)
     try:
@@ -110,7 +115,7 @@ def restore(
     if undone:
         undone = records.mark(undone, _undone_state(target, undone))
     target = records.reinstate(target)
-    return Restored(target, undone, tuple(removed), (*kept, *left))
+    return Restored(target, undone, tuple(removed), (*work.kept, *left))
 
 
 def _undone_state(target: Release, undone: Release) -> str:
@@ -145,24 +150,65 @@ def take_out_of_traffic(
     return done
 
 
-def _apply_all(
-    cluster: Cluster, target: Release, *, tell: Tell, guard: Callable[[], None], adopt: bool
-) -> tuple[list[Object], list[str]]:
-    """Apply every object of a release; returns them as the server has them, and what was left alone, in words."""
-    applier = Applier(cluster, target.app, target.objects, tell=tell, guard=guard, adopt=adopt)
-    applied, kept = [], []
-    for obj in target.objects:
-        ref = ref_of(obj, target.namespace)
-        live = cluster.get(ref)
-        if obj.get("kind") == "Job" or (live and obj.get("kind") in _ONLY_WHEN_GONE):
-            kept.append(f"{ref} is left as it is")
-        elif live and obj.get("kind") == "Secret" and rotated(obj, live):
-            kept.append(f"{ref} was changed since and is left as it is")
-        else:
-            applied.append(applier.apply(obj).object)
-    for words in kept:
-        tell(words)
-    return applied, kept
+@dataclass
+class _Work:
+    """Bringing a release's objects back; `kept` says in words what was left alone."""
+
+    cluster: Cluster
+    target: Release
+    wait: WaitAll
+    tell: Tell
+    guard: Callable[[], None]
+    adopt: bool
+    kept: list[str] = field(default_factory=list)
+
+    def switched_at_once(self, switch: Switch) -> list[Object]:
+        """Where the old version stands ready, users are sent there before anything else: a patch for each Service."""
+        applier = self._applier()
+
+        def unchanged(obj: Object, live: Object) -> bool:
+            after = applier.apply(obj, dry_run=True).object["spec"]
+            return {**after, "replicas": 0} == {**live["spec"], "replicas": 0}
+
+        if not switching.standing(switch, self.cluster, unchanged):
+            return []
+        done = [applier.apply(obj).object for obj in switch.services]
+        names = ", ".join(obj["metadata"]["name"] for obj in switch.services)
+        self.tell(f"Service {names} leads to revision {self.target.revision} again")
+        switching.raise_replicas(switch, self.cluster, self.guard)
+        return done
+
+    def all_but(self, done: Sequence[Object], switch: Switch | None) -> list[Object]:
+        """Apply every other object of the release; as the server has them."""
+        left = [obj for obj in self.target.objects if not any(same(obj, one) for one in done)]
+        if done or not switch:
+            return self._apply(left)
+        return switching.carried_out(switch, self.cluster, left, put=self._apply, ready=self.wait, guard=self.guard)
+
+    def _applier(self) -> Applier:
+        return Applier(self.cluster, self.target.app, self.target.objects, tell=self.tell, guard=self.guard,
+                       adopt=self.adopt)  # fmt: skip
+
+    def _apply(self, objects: Sequence[Object]) -> list[Object]:
+        applier, applied = self._applier(), []
+        for obj in objects:
+            ref = ref_of(obj, self.target.namespace)
+            live = self.cluster.get(ref)
+            if reason := _left_alone(obj, live):
+                self.kept.append(f"{ref} {reason}")
+                self.tell(self.kept[-1])
+            else:
+                applied.append(applier.apply(obj).object)
+        return applied
+
+
+def _left_alone(obj: Object, live: Object | None) -> str:
+    """Why a rollback does not touch an object, in words; empty when it does."""
+    if obj.get("kind") == "Job" or (live and obj.get("kind") in _ONLY_WHEN_GONE):
+        return "is left as it is"
+    if live and obj.get("kind") == "Secret" and rotated(obj, live):
+        return "was changed since and is left as it is"
+    return ""
 
 
 def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell, guard: Callable[[], None]) -> None:
@@ -217,9 +263,16 @@ def untouchable(obj: Object, live: Object, target: Release, undone: Release, *, 
     """Why an extra object may not be deleted, in words; empty when it may."""
     recorded = undone.uids.get(key(ref_of(obj, undone.namespace)), "")
     reason = removal.protected(live, undone.app, namespaced=namespaced, uid=recorded)
-    if not reason and live["metadata"]["creationTimestamp"] < target.born:
+    before = live["metadata"]["creationTimestamp"] < target.born
+    if not reason and before and not _another_colour(live, target.objects):
         return "was there before"
     return reason
+
+
+def _another_colour(live: Object, objects: Sequence[Object]) -> bool:
+    """Whether it belongs to a colour, or is what the target has in a colour: two of these are never wanted at once."""
+    name = live["metadata"]["name"]
+    return bool(base_of(live)) or any(base_of(obj) == name and obj["kind"] == live["kind"] for obj in objects)
 
 
 def _remove_extra(

@@ -45,7 +45,10 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be deployed. Times are seconds; `rollback_timeout` None means: no rollback."""
+    """What is to be deployed. Times are seconds.
+
+    rollback_timeout: None means no rollback. keep_old: None means until the next deployment.
+    """
 
     app: str
     objects: Sequence[Object] = field(repr=False)
@@ -56,6 +59,7 @@ class Plan:
     run_url: str = ""
     cases: Sequence[Case] = ()
     stable_for: float = 0.0
+    keep_old: float | None = None
     rollback_timeout: float | None = None
     history_limit: int = 10
     adopt: bool = False

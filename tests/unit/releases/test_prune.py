@@ -16,6 +16,14 @@ def obj(kind: str, name: str) -> Object:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "ml"}}
 
 
+def coloured(kind: str, name: str) -> Object:
+    """An object as blue-green makes it, where its name says so."""
+    made, (base, _, colour) = obj(kind, name), name.partition("-")
+    if colour in ("blue", "green"):
+        made["metadata"] |= {"labels": {"ml-deploy/colour": colour}, "annotations": {"ml-deploy/name": base}}
+    return made
+
+
 def live(kind: str, name: str, **meta: Any) -> Object:
     made = obj(kind, name)
     made["metadata"].update({"uid": f"u-{name}", "labels": {"ml-deploy/app": "wine"}, **meta})
@@ -101,7 +109,7 @@ def test_what_is_gone_already_is_not_spoken_of() -> None:
 @pytest.mark.parametrize("theirs", ["web", "web-blue", "web-canary"])
 def test_colours_and_canaries_are_left_to_their_strategy(ours: str, theirs: str) -> None:
     found = planned(
-        FakeCluster(live("Deployment", theirs)), [release(obj("Deployment", theirs))], obj("Deployment", ours)
+        FakeCluster(live("Deployment", theirs)), [release(coloured("Deployment", theirs))], coloured("Deployment", ours)
     )
     assert found == prune.Pruning()
 

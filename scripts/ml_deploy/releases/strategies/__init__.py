@@ -17,8 +17,9 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from ml_deploy.checks.cases import Report
-from ml_deploy.releases.cluster import Cluster
+from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.preflight import Right
 from ml_deploy.releases.stage import Stage
 
 
@@ -39,6 +40,9 @@ class Strategy(Protocol):
 
         Called twice: for the checks, and again under the lock, when somebody else may have deployed meanwhile.
         """
+
+    def rights(self, cluster: Cluster, objects: Sequence[Object]) -> list[Right]:
+        """What must be allowed beyond applying the objects and asking pods."""
 
     def before_traffic(self, stage: Stage) -> Report | None:
         """Have the new version asked `cases` while no user reaches it; None when there are none."""

@@ -16,6 +16,7 @@ from ml_deploy.errors import MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.preflight import Right
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, canary_setup, routes, steps
 from ml_deploy.releases.strategies.canary_setup import REPLICAS, Direct, Setup
@@ -39,6 +40,10 @@ class Canary:
     ) -> list[Manifest]:
         """As they are: the canary itself is no part of the release."""
         return self._rolling.shape(cluster, manifests, app=app, images=images)
+
+    def rights(self, cluster: Cluster, objects: Sequence[Object]) -> list[Right]:
+        """None beyond."""
+        return []
 
     def before_traffic(self, stage: Stage) -> Report | None:
         """On a gateway canary pods that nobody reaches are asked; else one pod of its own, as with `rolling`."""

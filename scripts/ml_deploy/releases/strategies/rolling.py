@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ml_deploy.checks.cases import Report
-from ml_deploy.releases import before_traffic, rehearsal
-from ml_deploy.releases.cluster import Cluster
+from ml_deploy.releases import before_traffic, leftovers, rehearsal, switching
+from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.preflight import Right
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, Strategy
 
@@ -21,6 +22,10 @@ class Rolling:
     ) -> list[Manifest]:
         """As they are."""
         return list(manifests)
+
+    def rights(self, cluster: Cluster, objects: Sequence[Object]) -> list[Right]:
+        """None beyond."""
+        return []
 
     def before_traffic(self, stage: Stage) -> Report | None:
         """One pod of its own, with copies of the configuration that is new; it is removed on every way out."""
@@ -38,14 +43,21 @@ class Rolling:
             )  # fmt: skip
 
     def into_traffic(self, stage: Stage) -> Ending:
-        """Apply everything; the cluster replaces pod by pod."""
+        """Apply everything; the cluster replaces pod by pod. Services that lead elsewhere follow when that is ready."""
         stage.activate()
-        stage.put(stage.objects)
+        switch = switching.needed(stage.cluster, stage.objects)
+        if switch:
+            switching.carried_out(switch, stage.cluster, stage.objects, put=stage.put, ready=stage.wait_for,
+                                  guard=stage.guard)  # fmt: skip
+        else:
+            stage.put(stage.objects)
         stage.wait_for_all(stable_for=stage.plan.stable_for)
         return Ending.DONE
 
     def afterwards(self, stage: Stage) -> None:
-        """Nothing is left over: the old pods went as the new ones came."""
+        """The old pods went as the new ones came; colours of an earlier strategy go now."""
+        found = leftovers.of_colours(stage.cluster, stage.plan.app)
+        leftovers.remove(stage.cluster, found, tell=stage.tell, guard=stage.guard)
 
     def withdraw(self, stage: Stage) -> None:
         """Nothing to remove: the pod that was asked is gone already."""
