@@ -149,6 +149,8 @@ def test_no_replicas_are_an_error_unless_an_autoscaler_rules(tmp_path: Path) -> 
         ({"substitute": "A"}, "`substitute` needs `manifests` or `kustomize`"),
         ({"manifests": "k8s", "substitute": "${A}"}, "without $ and braces"),
         ({"image_paths": "Model:spec.image"}, "`image-paths` needs"),
+        ({"action": "teardown"}, "`image` and `action: teardown` contradict each other"),
+        ({"action": "teardown", "image": "", "dry_run": "client"}, "only the cluster knows"),
     ],
 )
 def test_sources_that_do_not_go_together(given: dict[str, str], told: str) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ml_deploy.checks import cases
-from ml_deploy.commands import deploy_decision, deploy_sources
+from ml_deploy.commands import deploy_decision, deploy_sources, deploy_teardown
 from ml_deploy.commands.deploy_checks import Checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
@@ -35,6 +35,8 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Deploy. Raises what stands in the way before anything changes, or RolloutFailed and the like after."""
     if inputs.action in ("promote", "reject"):
         return deploy_decision.run(inputs, adapters)
+    if inputs.action == "teardown":
+        return deploy_teardown.run(inputs, adapters)
     return _Run(inputs, adapters).run()
 
 

@@ -13,7 +13,7 @@ from ml_deploy.runtime.fields import choice, duration, flag, integer, lines, num
 _GENERATED = (
     "port", "replicas", "min-replicas", "max-replicas", "cpu", "memory", "gpu", "env", "health-path", "service-type",
 )  # fmt: skip
-_SOURCES = ("image", "images", "manifests", "chart", "kustomize")
+_SOURCES = ("image", "images", "manifests", "substitute", "chart", "kustomize", "patch", "image-paths")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -23,8 +23,9 @@ class Inputs(ClusterInputs):
 
     app: str = text("Name of the app. Its releases are recorded under this name.", required=True)
     action: str = choice(
-        "`deploy`; or what becomes of a canary that waits: `promote` makes it the release, `reject` takes it away.",
-        ("deploy", "promote", "reject"), default="deploy",
+        "`deploy`; what becomes of a canary that waits: `promote` makes it the release, `reject` takes it away; or "
+        "`teardown`, which removes the app with all that is ours (with `dry-run: server` it only lists it).",
+        ("deploy", "promote", "reject", "teardown"), default="deploy",
     )  # fmt: skip
     image: str = text("Image to deploy, best by digest (`push-acr`'s output `image`). Alternative: `images`.")
     images: tuple[str, ...] = lines("Images to deploy, one a line, when there are several.")
@@ -110,7 +111,7 @@ class Inputs(ClusterInputs):
             yield from cluster_contradictions(given)
         if "image" in given and "images" in given:
             yield "`image` and `images` are both set: give one of them"
-        yield from _source_contradictions(given) if "action" not in given else _action_contradictions(given)
+        yield from _action_contradictions(given) if "action" in given else _source_contradictions(given)
         yield from _canary_contradictions(given)
         yield from _strategy_contradictions(given)
         if "app" in given and not _NAME.fullmatch(given["app"].strip()):
@@ -120,16 +121,28 @@ class Inputs(ClusterInputs):
 
 
 def _action_contradictions(given: Mapping[str, str]) -> Iterator[str]:
-    """A canary that waits has been told what to deploy already."""
-    extra = [
-        name for name in (*_SOURCES, *_GENERATED, "strategy", "steps", "pause", "traffic", "dry-run") if name in given
-    ]
+    """What is there already needs no word on what to deploy."""
+    decides = given["action"] in ("promote", "reject")
+    names = (
+        *_SOURCES,
+        *_GENERATED,
+        "strategy",
+        "steps",
+        "pause",
+        "traffic",
+        "prune",
+        *(("dry-run",) if decides else ()),
+    )
+    extra = [name for name in names if name in given]
     if extra:
-        yield f"`{'`, `'.join(extra)}` and `action: {given['action']}` contradict each other: what waits is known"
+        why = "what waits is known" if decides else "nothing is deployed"
+        yield f"`{'`, `'.join(extra)}` and `action: {given['action']}` contradict each other: {why}"
+    if not decides and given.get("dry-run") == "client":
+        yield "`dry-run: client` and `action: teardown` contradict each other: only the cluster knows what is there"
 
 
 def _canary_contradictions(given: Mapping[str, str]) -> Iterator[str]:
-    if "revision" in given and "action" not in given:
+    if "revision" in given and given.get("action") not in ("promote", "reject"):
         yield "`revision` is for `action: promote` and `action: reject`: a deployment gets its number"
     if given.get("strategy") != "canary":
         for name in ("steps", "pause", "traffic"):

@@ -37,7 +37,7 @@ class Result(CommandResult):
     )
     status: str = output(
         "deployed, good (asked, or healthy for `stable-for`), waiting (a canary, to be promoted or rejected), failed, "
-        "rolled-back, rendered or checked."
+        "rolled-back, rendered, checked or torn-down."
     )
     rolled_back: bool = output("Whether the last good release was restored.", default=False)
     diff: str = output("What would change (`dry-run: server`), values of secrets masked; the objects with `client`.")
@@ -93,6 +93,13 @@ class Reporter:
         return self._result(
             status="checked", diff=text, details=details, objects=[one.manifest.object for one in self.checked]
         )
+
+    def torn_down(self, removed: Sequence[str], stays: Sequence[str], said: str) -> Result:
+        """An app that is gone, or (with words) what its going would mean."""
+        rows = [*(f"- {one}" for one in removed), *(f"- {one}" for one in stays)]
+        title = f"### 🧹 {self._inputs.app}: {said or f'removed {len(removed)} objects, its records and its lock'}"
+        status = "checked" if said and removed else "torn-down"
+        return self._result(status=status, objects=(), details="\n".join([title, "", *rows]))
 
     def succeeded(self, cluster: Cluster, progress: Progress) -> Result:
         """A release that is in place."""

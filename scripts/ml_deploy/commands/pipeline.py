@@ -88,7 +88,7 @@ PARTS = (
     ),
 )
 
-#: Inputs that the pipeline itself provides, so that the root action does not have them.
+#: Inputs that the pipeline itself provides (`action`: it deploys), so that the root action does not have them.
 WIRED = {"action", "model-digest", "revision", "from-revision", "to-revision", "why"}
 
 #: Which step each output of the root action comes from.

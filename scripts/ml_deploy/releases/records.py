@@ -231,6 +231,14 @@ class Records:
                 self._delete(part["metadata"]["name"])
         return dropped
 
+    def remove_all(self) -> int:
+        """Remove the whole history; returns the number of revisions. Heads go last: while one is left, the app is known."""
+        found = self._cluster.list("v1", "Secret", self.namespace, selector=f"{APP}={self.app},{RECORD}")
+        heads = [secret for secret in found if is_head(secret, self.app)]
+        for secret in [*(one for one in found if one not in heads), *heads]:
+            self._delete(secret["metadata"]["name"])
+        return len(heads)
+
     def _create(self, secret: Object) -> None:
         """Create a Secret; one that a killed run left half-written under the same name is replaced."""
         self._guard()
