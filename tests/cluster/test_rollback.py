@@ -20,6 +20,7 @@ from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.commands import rollback
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import NoRelease, RolloutFailed, WrongAnswers
+from ml_deploy.images.registry import Registry, RegistryAccess
 from ml_deploy.releases.cluster import Cluster, ClusterAccess, Object, Ref
 from ml_deploy.releases.records import Records
 from ml_deploy.runtime import fields
@@ -31,10 +32,21 @@ Rollback = Callable[..., rollback.Result]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Emptied:
+    """A registry from which everything was deleted."""
+
+    def manifest(self, repository: str, reference: str) -> None:
+        return None
+
+
 class Closing(Wiring):
     """The real wiring; remembers its connection, for a test closes what a process would take with it."""
 
     connection: ApiServer
+    emptied = False
+
+    def registry(self, access: RegistryAccess) -> Registry:
+        return cast(Registry, Emptied()) if self.emptied else super().registry(access)
 
     def cluster(self, access: ClusterAccess) -> Cluster:
         self.connection = super().cluster(access)  # type: ignore[assignment]
@@ -50,10 +62,11 @@ def log() -> io.StringIO:
 def roll_back(kubeconfig: str, namespace: str, tmp_path: Path, log: io.StringIO) -> Rollback:
     """The command, with its inputs as keyword arguments."""
 
-    def run(**inputs: str) -> rollback.Result:
+    def run(*, emptied: bool = False, **inputs: str) -> rollback.Result:
         values = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "timeout": "60s",
                   **{name.replace("_", "-"): value for name, value in inputs.items()}}  # fmt: skip
         wiring = Closing(Console(log), Job({"RUNNER_TEMP": str(tmp_path)}))
+        wiring.emptied = emptied
         try:
             return rollback.run(fields.read(rollback.Inputs, values), cast(Adapters, wiring))
         finally:
@@ -300,3 +313,17 @@ def test_a_cancelled_rollback_lets_go_says_what_serves_and_can_be_finished(
     )
     assert subprocess.run(command, env={"RUNNER_TEMP": str(tmp_path)}, check=False).returncode == 0
     assert body(cluster) == "v1" and states(cluster) == {1: "good", 2: "rolled-back"}
+
+
+def test_an_image_that_its_registry_no_longer_has_stops_it_before_anything_changes(
+    cluster: ApiServer, busybox: str, roll_back: Rollback
+) -> None:
+    gone = "registry.example.com/ml/web:v1"
+    good(cluster, deploy(cluster, web(busybox, pull=gone), seconds=1))
+    good(cluster, deploy(cluster, web(busybox, answer="v2")))
+    with pytest.raises(NoRelease, match=f"Revision 1 of web cannot be restored: .* {gone}") as caught:
+        roll_back(emptied=True)
+    assert "Nothing was changed. Revisions whose images are there: 2" in caught.value.hint
+    live = cluster.get(Ref("apps/v1", "Deployment", cluster.namespace, "web"))
+    assert live and live["spec"]["template"]["spec"]["containers"][0]["image"] == busybox
+    assert states(cluster)[2] == "good"

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ml_deploy.checks import cases
-from ml_deploy.commands import deploy_decision, deploy_sources, deploy_teardown
+from ml_deploy.commands import deploy_decision, deploy_sources, deploy_teardown, image_checks
 from ml_deploy.commands.deploy_checks import Checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
@@ -78,7 +78,7 @@ class _Run:
         self._make_namespace(cluster, wanted)
         lock = Lock(cluster, cluster.namespace, inputs.app, holder=identity(self._adapters.job.run_url),
                     clock=clock, tell=self._tell)  # fmt: skip
-        with lock.held(wait=max(until - clock.monotonic(), 0)):
+        with lock.held(wait=max(until - clock.monotonic(), 0) if inputs.on_conflict == "wait" else 0):
             plan = self._plan([one.object for one in wanted], asked)
             deployment = Deployment(cluster, plan, clock=clock, until=until, tell=self._tell, guard=lock.guard)
             try:
@@ -100,6 +100,6 @@ class _Run:
             app=inputs.app, objects=objects, strategy=inputs.strategy, images=self._images, model_digest=inputs.model_digest, commit=job.commit,
             run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
             rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None, adopt=inputs.adopt,
-            prune=inputs.prune,
+            prune=inputs.prune, missing_images=image_checks.missing(inputs, self._adapters),
             canary=deploy_decision.canary_plan(inputs, self._adapters),
         )  # fmt: skip

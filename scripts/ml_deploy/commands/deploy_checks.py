@@ -11,7 +11,7 @@ from ml_deploy.commands.image_checks import ImageChecks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Conflict, InputError, ManifestError, MlDeployError
 from ml_deploy.images.availability import Availability
-from ml_deploy.releases import admission, capacity, ownership, platforms, preflight, prune, quota, snapshot
+from ml_deploy.releases import admission, capacity, ownership, platforms, pod_images, preflight, prune, quota, snapshot
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.demand import Demand, demand
 from ml_deploy.releases.deployment import Progress
@@ -98,8 +98,8 @@ class Checks:
 
     def _new_images(self) -> list[str]:
         """Those that no live object of the release has yet: what runs was pulled."""
-        live = image_checks.of_workloads([one.live for one in self._report.checked if one.live])
-        wanted = image_checks.of_workloads([one.manifest.object for one in self._report.checked])
+        live = pod_images.of_workloads([one.live for one in self._report.checked if one.live])
+        wanted = pod_images.of_workloads([one.manifest.object for one in self._report.checked])
         return [image for image in wanted if image not in live]
 
     def _missing(self, found: Mapping[str, Availability], survey: Survey) -> list[MlDeployError]:
@@ -115,7 +115,7 @@ class Checks:
         found: set[str] = set()
         for one in self._report.checked:
             template = template_of(one.manifest.object)
-            if template and survey.seen and image in image_checks.of_workloads([one.manifest.object]):
+            if template and survey.seen and image in pod_images.of_workloads([one.manifest.object]):
                 found |= platforms.of_nodes(survey.seen.nodes, template["spec"])
         return found
 

@@ -40,7 +40,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     lock = Lock(
         cluster, cluster.namespace, inputs.app, holder=identity(adapters.job.run_url), clock=clock, tell=report.tell
     )
-    with lock.held(wait=max(until - clock.monotonic(), 0)):
+    with lock.held(wait=max(until - clock.monotonic(), 0) if inputs.on_conflict == "wait" else 0):
         records = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
         release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
         report.images = release.images

@@ -96,6 +96,10 @@ class Inputs(ClusterInputs):
         ("rollback", "keep"), default="rollback",
     )  # fmt: skip
     rollback_timeout: float = duration("How long a rollback may take, beyond `timeout`.", default="5m")
+    on_conflict: str = choice(
+        "What to do while another deployment of the app is running: `wait` for it (within `timeout`), or `fail` at once.",
+        ("wait", "fail"), default="wait",
+    )  # fmt: skip
     adopt: bool = flag("Take over objects that Helm, Argo CD, Flux or another tool owns.")
     prune: bool = flag("Remove what the release before had and this one has not, once this one is ready.")
     dry_run: str = choice(

@@ -12,15 +12,14 @@ from ml_deploy.images import availability
 from ml_deploy.images.availability import Availability
 from ml_deploy.images.reference import Reference, parse
 from ml_deploy.images.registry import RegistryAccess
-from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.manifests import template_of
-from ml_deploy.releases.substitution import containers
+from ml_deploy.releases import pod_images
 
 if TYPE_CHECKING:
     from ml_deploy.commands.common import ClusterInputs
     from ml_deploy.commands.ports import Adapters
 
 _MOST = 8  # images that are asked for
+_PATIENCE = 4.0  # seconds that a rollback waits for each registry
 
 
 class ImageChecks:
@@ -97,16 +96,14 @@ def _platforms(image: str, state: Availability, nodes: set[str], judged: Judged)
     ))  # fmt: skip
 
 
-def of_workloads(objects: Sequence[Object]) -> list[str]:
-    """The images that the pods of these objects are started from; not those that nodes must have already."""
-    found = [
-        one["image"]
-        for obj in objects
-        if template_of(obj) or obj.get("kind") == "Pod"
-        for one in containers(obj)
-        if isinstance(one.get("image"), str) and one.get("imagePullPolicy") != "Never"
-    ]
-    return list(dict.fromkeys(found))
+def missing(inputs: ClusterInputs, adapters: Adapters) -> pod_images.Missing:
+    """Asks which of some images are gone from their registries; see `pod_images.check_retained`."""
+
+    def ask(images: Sequence[str]) -> list[str]:
+        found = ImageChecks(inputs, adapters, images).result(_PATIENCE)
+        return [image for image, state in found.items() if state.held is False and not here_only(image)]
+
+    return ask
 
 
 def here_only(image: str) -> bool:

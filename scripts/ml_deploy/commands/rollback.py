@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ml_deploy.checks import cases as golden
+from ml_deploy.commands import image_checks
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, EndpointDown, ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import endpoint, restore
+from ml_deploy.releases import endpoint, pod_images, restore
 from ml_deploy.releases.before_traffic import first_patiently, through, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
@@ -128,6 +129,9 @@ class _Rollback:
     def _tell(self, words: str) -> None:
         self._adapters.console.line(f"{self._adapters.clock.monotonic() - self._started:6.1f} s  {words}")
 
+    def _warn(self, words: str) -> None:
+        self._adapters.console.warning(words, title="Image is gone")
+
     def result(self) -> Result:
         """What is known by now."""
         return replace(self._result, report=self._report())
@@ -159,6 +163,9 @@ class _Rollback:
     def _restore(self, records: Records, history: Sequence[Release], lock: Lock) -> Result:
         assert self._current
         target = self._target(records, history, lock)
+        target = records.load(target)
+        gone = image_checks.missing(self._inputs, self._adapters)
+        pod_images.check_retained(self._cluster, target, history, gone, tell=self._warn)
         self._tell(f"restoring {target.row()}")
         done = restore.restore(
             self._cluster, records, target, self._current, tell=self._tell, why=self._inputs.why,

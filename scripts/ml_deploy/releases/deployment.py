@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import adoption, prune, records, restore, snapshot, strategies, wait
+from ml_deploy.releases import adoption, pod_images, prune, records, restore, snapshot, strategies, wait
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.history import Verdict, current_of
 from ml_deploy.releases.lease import Clock
@@ -154,14 +154,16 @@ class Deployment:
 
     def _roll_back(self, failed: Release, seconds: float, why: str) -> None:
         progress = self.progress
+        history = self._records.all()
         try:
-            target = restore.choose(self._records.all(), failed)
+            target = self._records.load(restore.choose(history, failed))
         except NoRelease:
             closed = restore.take_out_of_traffic(
                 self._cluster, self._records, failed, tell=self._tell, guard=self._guard
             )
             progress.out_of_traffic = tuple(closed)
             return
+        pod_images.check_retained(self._cluster, target, history, self._plan.missing_images, tell=self._tell)
         judged = "was judged good" if target.good else "served"
         self._tell(f"rolling back to revision {target.revision}, the newest before it that {judged}")
 

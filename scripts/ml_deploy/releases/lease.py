@@ -225,7 +225,8 @@ class Lock:
         return Conflict(
             f"Another deployment of {self._app} in namespace {self._ref.namespace} is running: {words(holder)},"
             f" since {since} UTC.",
-            hint="Wait until it ends, then run this one again; `concurrency:` in the workflow lets them queue.",
+            hint="Wait until it ends, then run this one again; `concurrency:` in the workflow lets them queue. "
+            "Should it have been killed, its lock runs out within two minutes.",
             title="Another deployment is running",
         )
 

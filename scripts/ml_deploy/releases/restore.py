@@ -96,7 +96,7 @@ def restore(
     wait: waits for the rollout, with a deadline of its own.
     Raises RolloutFailed when the old release does not get ready, Conflict, or NoRelease when its record is incomplete.
     """
-    target = records.load(target)
+    target = target if target.objects else records.load(target)
     undone = records.load(current) if current and current.revision != target.revision else None
     work = _Work(cluster, target, wait, tell, guard, adopt)
     switch = switching.needed(cluster, target.objects)

@@ -13,6 +13,7 @@ from ml_deploy.releases.cluster import Applied, Cluster, Object
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import Applier
+from ml_deploy.releases.pod_images import Missing
 from ml_deploy.releases.records import Records, Release
 
 
@@ -48,6 +49,7 @@ class Plan:
     """What is to be deployed. Times are seconds.
 
     rollback_timeout: None means no rollback. keep_old: None means until the next deployment.
+    missing_images: asked before a rollback, see `pod_images.check_retained`.
     """
 
     app: str
@@ -63,6 +65,7 @@ class Plan:
     rollback_timeout: float | None = None
     history_limit: int = 10
     adopt: bool = False
+    missing_images: Missing = lambda _images: ()
     prune: bool = False
     canary: CanaryPlan = field(default_factory=CanaryPlan)
 

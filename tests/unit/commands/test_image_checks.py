@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from ml_deploy.commands import image_checks
 from ml_deploy.commands.common import ClusterInputs
 from ml_deploy.commands.image_checks import ImageChecks, judge
 from ml_deploy.commands.ports import Adapters
@@ -16,6 +15,7 @@ from ml_deploy.errors import Forbidden, MlDeployError
 from ml_deploy.images.availability import Availability, look
 from ml_deploy.images.reference import parse
 from ml_deploy.images.registry import Manifest, RegistryAccess
+from ml_deploy.releases import pod_images
 from ml_deploy.releases.platforms import of_nodes
 from ml_deploy.runtime import fields
 
@@ -122,7 +122,7 @@ def test_images_of_all_containers_but_not_those_that_nodes_must_have() -> None:
         "containers": [{"image": "b"}, {"image": "a"}, {"image": "c", "imagePullPolicy": "Never"}],
     }
     workload = {"kind": "Deployment", "spec": {"template": {"spec": spec}}}
-    assert image_checks.of_workloads([workload, {"kind": "ConfigMap", "data": {"image": "x"}}]) == ["a", "b"]
+    assert pod_images.of_workloads([workload, {"kind": "ConfigMap", "data": {"image": "x"}}]) == ["a", "b"]
 
 
 class World:
