@@ -87,20 +87,20 @@ def _template(chart: Chart, capabilities: Capabilities | None) -> list[str]:
 
 def _refused(what: str, stderr: str) -> ManifestError:
     said = stderr.strip()[:_LONGEST]
-    found = re.search(r"(?ms)^Error: (.*)", said)
-    said = re.sub(r"\n\nUse --debug flag.*", "", found[1] if found else said).strip()
+    found = re.search(r'(?ms)^(?:Error|error): (.*)|err="(.*)"$', said)
+    said = re.sub(r"\n\nUse --debug flag.*", "", (found[1] or found[2]) if found else said).strip()
     return ManifestError(f"{what} cannot be rendered: {said or 'it gave no reason'}", hint=_hint(said))
 
 
 def _hint(said: str) -> str:
     if "missing in charts/ directory" in said:
         return "Add a step with `helm dependency build` before this one."
-    if re.search(r"repo \S+ not found|failed to download|Chart\.yaml file is missing|not found.*chart", said):
+    if re.search(r"repo \S+ not found|failed to download|Chart\.yaml file is missing|non-absolute URLs", said):
         return (
             "Name a folder with a Chart.yaml or a .tgz relative to the workspace (is the repository checked out?), an "
             "oci:// address, or a chart of a repository that a step before added (`helm repo add`)."
         )
-    if "unable to find one of 'kustomization.yaml'" in said or "must be a directory" in said:
+    if re.search(r"unable to find one of 'kustomization\.yaml'|must build at directory", said):
         return "Name the folder that has the kustomization.yaml, relative to the workspace."
     if "is a required field" in said or "required" in said:
         return "Give the value by `values` or `set`."
