@@ -151,10 +151,13 @@ class Applier:
         others = sorted({manager for manager, _ in conflicts if not is_kubectl(manager)})
         if others and not self._adopt:
             raise _contested(ref, others, conflicts) from error
-        if not dry_run:
-            managers = ", ".join(sorted({manager for manager, _ in conflicts}))
-            self._tell(f"{ref}: taking over {', '.join(field for _, field in conflicts)} from {managers}")
-            self._guard()
+        if dry_run:
+            return
+        theirs = [(manager, field) for manager, field in conflicts if not manager.startswith("ml-deploy")]
+        if theirs:  # else it is what we ourselves changed between two deployments, such as a number of pods
+            managers = ", ".join(sorted({manager for manager, _ in theirs}))
+            self._tell(f"{ref}: taking over {', '.join(field for _, field in theirs)} from {managers}")
+        self._guard()
 
     def _is_ruled(self, obj: Object) -> bool:
         return (obj.get("kind", ""), (obj.get("metadata") or {}).get("name", "")) in self._ruled

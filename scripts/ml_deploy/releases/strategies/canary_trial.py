@@ -149,7 +149,7 @@ class Trial:
         live = stage.cluster.get(self._ref)
         if live is None:
             raise RolloutFailed(f"{self._ref} was deleted by somebody else.")
-        left = max(seconds - (stage.clock.monotonic() - started), 0.0)
+        left = max(seconds - (stage.clock.monotonic() - started), 0.0) if compared else seconds
         stage.wait_for([live], stable_for=left)
         return compared
 

@@ -1,0 +1,131 @@
+"""Canaries by the number of pods, named after the cases that projects of progressive delivery test."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from tests.cluster.canaries import Runner, app, clients, public
+from tests.cluster.deploying import states
+
+from ml_deploy.adapters.cluster import ApiServer
+
+
+@pytest.fixture
+def runner(tmp_path: Path, kubeconfig: str, cluster: ApiServer) -> Runner:
+    return Runner(tmp_path, kubeconfig, cluster)
+
+
+def test_a_good_canary_promotes(runner: Runner, busybox: str) -> None:
+    first = runner.canary(app(busybox), public())
+    assert first.code == 0, first.log
+    assert "deployed without a canary: Deployment web in namespace" in first.log
+    url = first.outputs["endpoint"] + "/cgi-bin/predict"
+    if ".svc." in url:
+        pytest.skip("this cluster gives no address to a LoadBalancer")
+    with clients(url) as users:
+        second = runner.canary(app(busybox, "v2"), public(), cases=runner.cases("v2"))
+        time.sleep(4)  # the last old pods go
+    assert second.code == 0, second.log
+    assert (second.outputs["status"], second.outputs["previous-revision"]) == ("good", "1")
+    assert second.report["canary"][0]["share"] == 50 and second.report["canary"][0]["pods"] == 1
+    assert users.total.failed == {} and users.total["v1"] and users.total["v2"]
+    runner.plain("v2", 2)
+    assert states(runner.cluster) == {2: "good", 1: "superseded"}
+
+
+def test_a_bad_canary_aborts(runner: Runner, busybox: str) -> None:
+    """The first pod before traffic is right; what is wrong shows only in users' hands."""
+    assert runner.canary(app(busybox, replicas=2), public()).code == 0
+    bad = app(busybox, "bad", crash=True)
+    second = runner.canary(bad, public(), timeout="20s")
+    assert second.code == 11, second.log
+    assert "no such model" in second.log and "Revision 1 serves as before" in second.log
+    assert (second.outputs["status"], second.outputs["rolled-back"]) == ("failed", "false")
+    runner.plain("v1", 2)
+    assert states(runner.cluster) == {2: "failed", 1: "deployed"}
+
+
+def test_wrong_predictions_never_reach_a_user(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    second = runner.canary(app(busybox, "bad"), public(), cases=runner.cases("v2"))
+    assert second.code == 12, second.log
+    assert "web-canary" not in second.log
+    runner.plain("v1", 2)
+
+
+def test_a_canary_that_crashes_under_users_is_aborted(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    dying = app(busybox, "v2")
+    command = dying["spec"]["template"]["spec"]["containers"][0]["command"]
+    command[2] = command[2].replace("exec /bin/busybox httpd -f", "(sleep 3; kill -9 $$) & exec /bin/busybox httpd -f")
+    command[2] = "sleep() { /bin/busybox sleep $1; }; " + command[2]
+    second = runner.canary(dying, public(), pause="5s")
+    assert second.code == 11, second.log
+    assert "crashed while it served" in second.log and "aborted at 50 % of the traffic" in second.log
+    runner.plain("v1", 2)
+
+
+def test_waiting_blocks_others_until_it_is_promoted(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    waits = runner.canary(app(busybox, "v2"), public(), steps="50", cases=runner.cases("v2"))
+    assert (waits.code, waits.outputs["status"], waits.outputs["revision"]) == (0, "waiting", "2"), waits.log
+    assert "revision 2 waits as a canary with 50 % of the traffic; revision 1 has the rest" in waits.log
+    assert "action: promote" in waits.summary
+    other = runner.deploy(app(busybox, "v3"), public())
+    assert (other.code, other.outputs["reason"]) == (16, "conflict"), other.log
+    assert "Revision 2 of web waits as a canary since" in other.log and "action: reject" in other.log
+    wrong = runner.decide("promote", revision="7")
+    assert wrong.code == 16 and "Revision 2 of web waits, not revision 7" in wrong.log
+    done = runner.decide("promote", revision="2")
+    assert (done.code, done.outputs["status"], done.outputs["revision"]) == (0, "good", "2"), done.log
+    runner.plain("v2", 2)
+    again = runner.decide("promote", revision="2")
+    assert again.code == 0 and "nothing to do: revision 2 is good already" in again.log
+    nothing = runner.decide("promote")
+    assert (nothing.code, nothing.outputs["reason"]) == (15, "no-release"), nothing.log
+
+
+def test_rejected_then_retried_then_promoted(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0
+    rejected = runner.decide("reject", revision="2")
+    assert (rejected.code, rejected.outputs["status"]) == (0, "rolled-back"), rejected.log
+    assert "revision 2 is rejected and its canary removed; revision 1 has all of the traffic" in rejected.log
+    runner.plain("v1", 2)
+    assert runner.decide("reject", revision="2").code == 0
+    assert runner.canary(app(busybox, "v3"), public(), steps="50").code == 0
+    assert runner.decide("promote").code == 0
+    runner.plain("v3", 2)
+    assert states(runner.cluster) == {3: "deployed", 2: "rolled-back", 1: "superseded"}
+    back = runner.run("rollback")
+    assert (back.code, back.outputs["revision"]) == (0, "1"), back.log
+    runner.plain("v1", 2)
+
+
+def test_rollback_while_a_canary_waits_is_its_rejection(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0
+    back = runner.run("rollback", from_revision="2", why="the smoke test failed")
+    assert (back.code, back.outputs["status"], back.outputs["revision"]) == (0, "rolled-back", "1"), back.log
+    runner.plain("v1", 2)
+    assert states(runner.cluster) == {2: "rolled-back", 1: "deployed"}
+
+
+def test_the_deadline_aborts(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    late = app(busybox, "v2")
+    late["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 9}, "periodSeconds": 1}
+    second = runner.canary(late, public(), timeout="6s")
+    assert second.code == 11, second.log
+    assert "not ready within" in second.log
+    runner.plain("v1", 2)
+
+
+def test_a_share_that_the_pods_cannot_give_is_refused_before_anything_changes(runner: Runner, busybox: str) -> None:
+    assert runner.canary(app(busybox), public()).code == 0
+    second = runner.canary(app(busybox, "v2"), public(), steps="10, 100")
+    assert (second.code, second.outputs["reason"]) == (2, "input"), second.log
+    assert "2 pods cannot give a canary 10 %" in second.log and "Possible by the number of pods: 50, and 100" in second.log
+    assert list(states(runner.cluster)) == [1]
