@@ -87,7 +87,9 @@ class Runner:
         """Assert that the cluster looks as after a rolling release: one Deployment with its pods, and nothing of ours."""
         live = self.live("Deployment", name)
         assert live and live["spec"]["replicas"] == replicas
-        assert live["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == json.dumps({"prediction": answer})
+        assert live["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == json.dumps(
+            {"prediction": answer}
+        )
         assert self.live("Deployment", f"{name}-canary") is None
         assert self.live("Service", f"{name}-canary") is None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.canaries import Runner, app, clients, public
-from tests.cluster.deploying import states
+from tests.cluster.deploying import deploy, states
 
 from ml_deploy.adapters.cluster import ApiServer
 
@@ -37,7 +37,7 @@ def test_a_good_canary_promotes(runner: Runner, busybox: str) -> None:
 
 def test_a_bad_canary_aborts(runner: Runner, busybox: str) -> None:
     """The first pod before traffic is right; what is wrong shows only in users' hands."""
-    assert runner.canary(app(busybox, replicas=2), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     bad = app(busybox, "bad", crash=True)
     second = runner.canary(bad, public(), timeout="20s")
     assert second.code == 11, second.log
@@ -48,7 +48,7 @@ def test_a_bad_canary_aborts(runner: Runner, busybox: str) -> None:
 
 
 def test_wrong_predictions_never_reach_a_user(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     second = runner.canary(app(busybox, "bad"), public(), cases=runner.cases("v2"))
     assert second.code == 12, second.log
     assert "web-canary" not in second.log
@@ -56,11 +56,11 @@ def test_wrong_predictions_never_reach_a_user(runner: Runner, busybox: str) -> N
 
 
 def test_a_canary_that_crashes_under_users_is_aborted(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     dying = app(busybox, "v2")
     command = dying["spec"]["template"]["spec"]["containers"][0]["command"]
-    command[2] = command[2].replace("exec /bin/busybox httpd -f", "(sleep 3; kill -9 $$) & exec /bin/busybox httpd -f")
-    command[2] = "sleep() { /bin/busybox sleep $1; }; " + command[2]
+    command[2] = command[2].replace("exec /bin/busybox httpd -f -p 8080 -h /www",
+                                    "/bin/busybox httpd -p 8080 -h /www; /bin/busybox sleep 4; exit 3")  # fmt: skip
     second = runner.canary(dying, public(), pause="5s")
     assert second.code == 11, second.log
     assert "crashed while it served" in second.log and "aborted at 50 % of the traffic" in second.log
@@ -68,7 +68,7 @@ def test_a_canary_that_crashes_under_users_is_aborted(runner: Runner, busybox: s
 
 
 def test_waiting_blocks_others_until_it_is_promoted(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     waits = runner.canary(app(busybox, "v2"), public(), steps="50", cases=runner.cases("v2"))
     assert (waits.code, waits.outputs["status"], waits.outputs["revision"]) == (0, "waiting", "2"), waits.log
     assert "revision 2 waits as a canary with 50 % of the traffic; revision 1 has the rest" in waits.log
@@ -88,7 +88,7 @@ def test_waiting_blocks_others_until_it_is_promoted(runner: Runner, busybox: str
 
 
 def test_rejected_then_retried_then_promoted(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0
     rejected = runner.decide("reject", revision="2")
     assert (rejected.code, rejected.outputs["status"]) == (0, "rolled-back"), rejected.log
@@ -105,7 +105,7 @@ def test_rejected_then_retried_then_promoted(runner: Runner, busybox: str) -> No
 
 
 def test_rollback_while_a_canary_waits_is_its_rejection(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0
     back = runner.run("rollback", from_revision="2", why="the smoke test failed")
     assert (back.code, back.outputs["status"], back.outputs["revision"]) == (0, "rolled-back", "1"), back.log
@@ -114,7 +114,7 @@ def test_rollback_while_a_canary_waits_is_its_rejection(runner: Runner, busybox:
 
 
 def test_the_deadline_aborts(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     late = app(busybox, "v2")
     late["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 9}, "periodSeconds": 1}
     second = runner.canary(late, public(), timeout="6s")
@@ -124,8 +124,10 @@ def test_the_deadline_aborts(runner: Runner, busybox: str) -> None:
 
 
 def test_a_share_that_the_pods_cannot_give_is_refused_before_anything_changes(runner: Runner, busybox: str) -> None:
-    assert runner.canary(app(busybox), public()).code == 0
+    deploy(runner.cluster, app(busybox), public())
     second = runner.canary(app(busybox, "v2"), public(), steps="10, 100")
     assert (second.code, second.outputs["reason"]) == (2, "input"), second.log
-    assert "2 pods cannot give a canary 10 %" in second.log and "Possible by the number of pods: 50, and 100" in second.log
+    assert (
+        "2 pods cannot give a canary 10 %" in second.log and "Possible by the number of pods: 50, and 100" in second.log
+    )
     assert list(states(runner.cluster)) == [1]

@@ -19,6 +19,9 @@ from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import APP, RECORD, Records
+from ml_deploy.releases.rejection import reject
+from ml_deploy.releases.stage import Plan, Progress, Stage
+from ml_deploy.releases.strategies import canary_records, canary_trial
 from ml_deploy.releases.wait import wait_ready
 from ml_deploy.runtime.fields import integer, output, text
 
@@ -114,9 +117,10 @@ class _Rollback:
         """Under the lock, unless there is nothing to do."""
         clock = self._adapters.clock
         unlocked = Records(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock)
-        if not self._see(unlocked.all()):
+        history = unlocked.all()
+        if not self._see(history):
             raise self._unknown()
-        if self._is_elsewhere():
+        if self._is_elsewhere(history):
             return self._nothing_to_do()
         lock = Lock(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock, tell=self._tell,
                     holder=identity(self._adapters.job.run_url))  # fmt: skip
@@ -124,7 +128,11 @@ class _Rollback:
             records = Records(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock, guard=lock.guard)
             history = records.all()
             self._see(history)
-            return self._nothing_to_do() if self._is_elsewhere() else self._restore(records, history, lock)
+            if self._is_elsewhere(history):
+                return self._nothing_to_do()
+            if canary_records.any_of(history) and self._without_canary(records, history, lock):
+                return self._after(records, self._current)
+            return self._restore(records, records.all(), lock)
 
     def _tell(self, words: str) -> None:
         self._adapters.console.line(f"{self._adapters.clock.monotonic() - self._started:6.1f} s  {words}")
@@ -148,9 +156,28 @@ class _Rollback:
                                    revision=self._current.revision, image=self._current.image)  # fmt: skip
         return self._current is not None
 
-    def _is_elsewhere(self) -> bool:
-        told = self._inputs.from_revision
-        return told is not None and self._current is not None and told != self._current.revision
+    def _is_elsewhere(self, history: Sequence[Release]) -> bool:
+        """Whether `from-revision` neither serves nor waits as a canary."""
+        told, waiting = self._inputs.from_revision, canary_records.waiting(history)
+        known = [one.revision for one in (self._current, waiting) if one]
+        return told is not None and bool(known) and told not in known
+
+    def _without_canary(self, records: Records, history: Sequence[Release], lock: Lock) -> bool:
+        """Take away the canary that waits, or that a killed run left; whether that was all that there was to do."""
+        waiting, clock = canary_records.waiting(history), self._adapters.clock
+        stage = Stage(
+            self._cluster, Plan(app=self._inputs.app, objects=()), clock, self._until, self._tell, lock.guard,
+            Progress(release=waiting), records,
+        )  # fmt: skip
+        if waiting is None or waiting.activated:
+            canary_trial.clean(stage)
+            return False
+        reject(stage, why=self._inputs.why or "rolled back")
+        assert self._current
+        self._tell(f"revision {waiting.revision} waited as a canary: it is rejected")
+        self._result = replace(self._result, from_revision=waiting.revision)
+        to = self._inputs.to_revision
+        return to in (None, self._current.revision) and self._inputs.from_revision in (None, waiting.revision)
 
     def _nothing_to_do(self) -> Result:
         assert self._current
@@ -174,12 +201,17 @@ class _Rollback:
         removed = tuple(f"removed: {one}" for one in done.removed)
         self._result = replace(self._result, revision=done.release.revision, image=done.release.image,
                                notes=(*removed, *done.kept))  # fmt: skip
-        service = self._service(done.release.objects)
+        return self._after(records, done.release)
+
+    def _after(self, records: Records, serving: Release | None) -> Result:
+        """Where it is reached, and what it answers."""
+        assert serving
+        service = self._service(serving.objects or records.load(serving).objects)
         if service:
             self._result = replace(self._result, endpoint=endpoint.address(service, self._nodes))
-        self._ask(records, done.release, service)
+        self._ask(records, serving, service)
         self._result = replace(self._result, status=ROLLED_BACK)
-        self._tell(f"revision {done.release.revision} serves again")
+        self._tell(f"revision {serving.revision} serves again")
         return self.result()
 
     def _target(self, records: Records, history: Sequence[Release], lock: Lock) -> Release:
