@@ -50,10 +50,9 @@ for one in sorted(path.iterdir()) if path.is_dir() else [path]:
 READ = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ml_deploy.models import digest, findings, report, sandbox
+from ml_deploy.models import digest, findings, sandbox, terminal
 found = sandbox.inspect(digest.model_files(sys.argv[2:]))
-for one in found:
-    print(report.line(one))
+print("\n".join(terminal.lines(found)))
 sys.exit(findings.worst(f for one in found for f in one.findings).rank)
 """
 #: It has no command of its own; its exit code here: 0 clean, 1 found, 2 inconclusive.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from ml_deploy import __version__
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ModelRejected
-from ml_deploy.models import gates, loaders, manifests, metrics, report, rules, sandbox, sarif
+from ml_deploy.models import gates, loaders, manifests, metrics, report, rules, sandbox, sarif, terminal
 from ml_deploy.models import policy as policies
 from ml_deploy.models.digest import Hashing, model_files
 from ml_deploy.models.findings import Finding, Verdict, worst
 from ml_deploy.models.inspection import Inspection
+from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.fields import choice, lines, output, parse_duration, parse_size, size, text
 
 TITLE = "Lint a model file"
@@ -26,6 +27,8 @@ DESCRIPTION = (
     "with the construct, the byte and the remedy of every finding."
 )
 ICON = "shield"
+_ANNOTATIONS = 10  # of a kind that GitHub shows of a step
+_PASTED = 20  # names for the policy in the log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,17 +117,18 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     files = model_files(_expand(inputs.model))
     total = sum(file.stat().st_size for file in files)
     adapters.console.line(f"Reading {_count(len(files), 'file')}, {report.human(total)}; nothing in it is executed.")
-    with Hashing(files) as hashing:
-        limits = sandbox.Limits(policy.memory or sandbox.MEMORY, policy.seconds)
-        inspections = sandbox.inspect(files, policy, companions=len(files) > 1, limits=limits)
-        digest = hashing.result()
-        beside += _vouched(adapters, inputs, hashing.files())
+    inspections, digest, hashes = _read(files, total, policy, adapters)
+    beside += _vouched(adapters, inputs, hashes)
     inspections = rules.apply([*_gates(inspections, inputs, policy), *beside], policy.severities)
-    for one in inspections:
-        adapters.console.line(report.line(one))
+    for line in terminal.lines(inspections, adapters.console.paint):
+        adapters.console.line(line)
     result = _result(adapters, inspections, digest, inputs.sarif)
-    _stop(result, Verdict(inputs.fail_on))
-    adapters.console.line(f"{result.verdict}: {digest}")
+    verdict = Verdict(result.verdict)
+    stops = verdict is not Verdict.ALLOW and verdict.rank >= Verdict(inputs.fail_on).rank
+    _annotate(adapters.console, inspections, verdict if stops else None)
+    if stops:
+        _stop(result)
+    adapters.console.line(f"\n{result.verdict}: {digest}" + _paste(_findings(inspections, Verdict.REVIEW)))
     return result
 
 
@@ -148,6 +152,22 @@ def _folder(model: tuple[str, ...], found: Mapping[str, str]) -> Path:
     if len(model) == 1 and Path(model[0]).is_dir():
         return Path(model[0]).absolute()
     return Path(os.path.commonpath([Path(file).parent for file in found]))
+
+
+def _read(
+    files: list[Path], total: int, policy: policies.Policy, adapters: Adapters
+) -> tuple[list[Inspection], str, dict[str, str]]:
+    """Inspections, the model's digest, each file's. Both go through all bytes, so progress is the mean of the two."""
+    behind = [0]
+    limits = sandbox.Limits(policy.memory or sandbox.MEMORY, policy.seconds)
+    with (
+        Hashing(files) as hashing,
+        adapters.console.progress("Reading", lambda: (hashing.done + behind[0]) / (2 * total or 1)),
+    ):
+        inspections = sandbox.inspect(
+            files, policy, companions=len(files) > 1, limits=limits, advance=lambda done: behind.__setitem__(0, done)
+        )
+        return inspections, hashing.result(), hashing.files()
 
 
 def _policy(inputs: Inputs) -> policies.Policy:
@@ -203,7 +223,7 @@ def _beside(inputs: Inputs) -> list[Inspection]:
 
 def _result(adapters: Adapters, inspections: list[Inspection], digest: str, sarif_path: str) -> Result:
     verdict = worst(finding for one in inspections for finding in one.findings)
-    text = json.dumps(report.as_dict(inspections, digest), indent=2)
+    text = report.as_json(inspections, digest)
     if sarif_path:
         findings = sarif.as_dict(inspections, __version__, adapters.job.workspace)
         Path(sarif_path).write_text(json.dumps(findings, indent=1), encoding="utf-8")
@@ -221,11 +241,21 @@ def _result(adapters: Adapters, inspections: list[Inspection], digest: str, sari
     )
 
 
-def _stop(result: Result, fail_on: Verdict) -> None:
+def _findings(inspections: Sequence[Inspection], verdict: Verdict) -> list[Finding]:
+    return [finding for one in inspections for finding in one.findings if finding.verdict is verdict]
+
+
+def _annotate(console: Console, inspections: Sequence[Inspection], ending: Verdict | None) -> None:
+    """On GitHub the most telling findings, up to ten of a kind; the error that ends the step is the first of its kind."""
+    kinds = ((Verdict.DENY, console.error, "Model denied"), (Verdict.REVIEW, console.warning, "Model needs review"))
+    for verdict, say, title in kinds if console.annotates else ():
+        for finding in terminal.telling(_findings(inspections, verdict), _ANNOTATIONS)[verdict is ending :]:
+            say(f"{finding.place}: {finding.message}\n{finding.advice}", title=title, file=finding.file)
+
+
+def _stop(result: Result) -> None:
     verdict = Verdict(result.verdict)
-    if verdict is Verdict.ALLOW or verdict.rank < fail_on.rank:
-        return
-    findings = [finding for one in result.inspections for finding in one.findings if finding.verdict is verdict]
+    findings = _findings(result.inspections, verdict)
     first = findings[0]
     more = f" (and {_count(result.findings - 1, 'more finding')})" if result.findings > 1 else ""
     raise ModelRejected(
@@ -239,7 +269,7 @@ def _stop(result: Result, fail_on: Verdict) -> None:
 
 
 def _paste(findings: list[Finding]) -> str:
-    lines = report.policy_lines(findings)
+    lines = report.policy_lines(findings, _PASTED)
     return "\nTo allow it, put this into the policy:\n" + "\n".join(lines) if lines else ""
 
 

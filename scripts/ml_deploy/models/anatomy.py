@@ -45,6 +45,9 @@ class Anatomy:
     versions:  library versions that the file names exactly, by distribution.
     at_least:  lower bounds that follow from how it is written, such as numpy 2 from `numpy._core`.
     libraries: distributions whose names it uses.
+    parameters: numbers in its arrays and tensors, trained or not; each storage counts once.
+    tensors:   the biggest ones, at most twenty.
+    trees:     of a boosted model.
     top:       class of the outermost object, such as `sklearn.pipeline.Pipeline`.
     """
 
@@ -67,6 +70,7 @@ class Anatomy:
     operators: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     parameters: int | None = None
+    trees: int | None = None
     tensors: tuple[Tensor, ...] = ()
 
     def requirements(self) -> tuple[str, ...]:

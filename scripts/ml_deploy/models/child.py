@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import threading
+from pathlib import Path
+from typing import IO
 
 from ml_deploy.models import inspection
 from ml_deploy.models.policy import from_dict
 
+_LARGE = 20_000_000  # bytes; how far reading is matters to nobody in smaller files
+_OFTEN = 0.2  # seconds
+
 
 def main() -> None:
-    """A task as JSON on standard input, an inspection as a line of JSON on standard output per file."""
+    """A task as JSON on standard input; on standard output lines of JSON, per file an inspection.
+
+    Before that, now and then, `{"at": BYTES}`: how far reading the file is.
+    """
     task = json.load(sys.stdin)
     _limit(task["memory"], task["seconds"])
     policy = from_dict(task["policy"])
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         for path in task["paths"]:
-            result = inspection.inspect_file(path, policy, companions=task["companions"])
+            with _Position(path, out) as position:
+                result = inspection.inspect_file(path, policy, companions=task["companions"], opened=position.opened)
             print(json.dumps(result.as_dict()), file=out, flush=True)
             if any(finding.rule == "budget" for finding in result.findings):
                 return  # the memory that is left may not do for the next file: a new child goes on
+
+
+class _Position:
+    """Says how far reading a large file is, from a thread that looks at the open file and costs reading nothing."""
+
+    def __init__(self, path: str, out: IO[str]) -> None:
+        self._out = out
+        self._file: io.FileIO | None = None
+        self._over = threading.Event()
+        large = Path(path).stat().st_size > _LARGE
+        self._thread = threading.Thread(target=self._run, daemon=True) if large else None
+
+    def opened(self, file: io.FileIO) -> None:
+        self._file = file
+
+    def __enter__(self) -> _Position:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(_OFTEN):
+            try:
+                at = self._file.tell() if self._file else 0
+            except ValueError:  # closed; the next one is about to be opened
+                continue
+            print(json.dumps({"at": at}), file=self._out, flush=True)
 
 
 def _limit(memory: int, seconds: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,30 +40,38 @@ def model_files(paths: Iterable[str | Path]) -> list[Path]:
     return sorted({file.absolute(): file for file in sorted(found)}.values())
 
 
-def file_digest(path: str | Path) -> str:
-    """The SHA-256 of one file, 64 hexadecimal digits. Raises InputError when it cannot be read."""
+def file_digest(path: str | Path, read: Callable[[int], None] = lambda count: None) -> str:
+    """The SHA-256 of one file, 64 hexadecimal digits; `read` is told of bytes. Raises InputError when it cannot be read."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     try:
         with open(path, "rb", buffering=0) as file:
             while count := file.readinto(buffer):
                 digest.update(buffer[:count])
+                read(count)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
     return digest.hexdigest()
 
 
 class Hashing:
-    """The model's digest made in a thread while something else reads the same files, from the same page cache."""
+    """The model's digest made in a thread while something else reads the same files, from the same page cache.
+
+    done: bytes so far.
+    """
 
     def __init__(self, files: Iterable[str | Path]) -> None:
         self._files = [str(file) for file in files]
         self._before = [_state(file) for file in self._files]
         self._pool = ThreadPoolExecutor(1)
+        self.done = 0
 
     def __enter__(self) -> Hashing:
-        self._future = self._pool.submit(lambda: {file: file_digest(file) for file in self._files})
+        self._future = self._pool.submit(lambda: {file: file_digest(file, self._count) for file in self._files})
         return self
+
+    def _count(self, read: int) -> None:
+        self.done += read
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

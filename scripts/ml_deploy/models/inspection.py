@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +50,16 @@ def from_dict(values: dict[str, Any]) -> Inspection:
     )  # fmt: skip
 
 
-def inspect_file(path: str, policy: Policy, *, companions: bool = False) -> Inspection:
+def inspect_file(
+    path: str, policy: Policy, *, companions: bool = False, opened: Callable[[io.FileIO], None] = lambda file: None
+) -> Inspection:
     """Inspect a file in this process. For files that nobody trusts use `ml_deploy.models.sandbox`, which limits it.
 
     companions: the file is one of several that make the model, so it may be a text beside it.
+    opened:     is told of the open file, for those who want to know how far reading is.
     """
     log = Log(path)
-    member = file_member(path)
+    member = file_member(path, opened)
     context = Context(log=log, policy=policy, inner=_inspect, path=path, companions=companions)
     anatomy = _inspect(member, context)
     return Inspection(file=path, size=Path(path).stat().st_size, anatomy=anatomy,

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,15 +82,23 @@ class _Watch:
 
 def inspect(
     paths: Sequence[str | Path], policy: Policy | None = None, *, companions: bool = False,
-    limits: Limits | None = None,
+    limits: Limits | None = None, advance: Callable[[int], None] = lambda done: None,
 ) -> list[Inspection]:  # fmt: skip
-    """Inspect files, in their order. Texts may lie beside the model with `companions`."""
+    """Inspect files, in their order. Texts may lie beside the model with `companions`.
+
+    advance: is told now and then how many bytes of all are behind.
+    """
     waiting = [str(path) for path in paths]
     settings = {"policy": (policy or Policy()).as_dict(), "companions": companions}
     results: list[Inspection] = []
     while len(results) < len(waiting):
-        results += _run(waiting[len(results) :], settings, limits or Limits())
+        further = partial(_further, advance, sum(one.size for one in results))
+        results += _run(waiting[len(results) :], settings, limits or Limits(), further)
     return results
+
+
+def _further(advance: Callable[[int], None], behind: int, done: int) -> None:
+    advance(behind + done)
 
 
 def read(path: str | Path) -> anatomies.Anatomy:
@@ -97,13 +106,15 @@ def read(path: str | Path) -> anatomies.Anatomy:
     return inspect([path])[0].anatomy
 
 
-def _run(paths: list[str], settings: dict[str, Any], limits: Limits) -> list[Inspection]:
+def _run(
+    paths: list[str], settings: dict[str, Any], limits: Limits, advance: Callable[[int], None]
+) -> list[Inspection]:
     """One child over the files, until it is through or dies. Always gives at least one inspection."""
     allowed = [limits.for_file(path) for path in paths]
     task = {**settings, "paths": paths, "memory": limits.memory, "seconds": sum(allowed)}
     with tempfile.TemporaryFile() as complaints, _start(complaints) as process, _Watch(process, allowed[0]) as watch:
         try:
-            results = _talk(process, watch, task, allowed)
+            results = _talk(process, watch, task, allowed, advance)
         except BaseException:
             process.kill()
             raise
@@ -124,8 +135,9 @@ def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _talk(
-    process: subprocess.Popen[bytes], watch: _Watch, task: dict[str, Any], allowed: list[float]
-) -> list[Inspection]:
+    process: subprocess.Popen[bytes], watch: _Watch, task: dict[str, Any], allowed: list[float],
+    advance: Callable[[int], None],
+) -> list[Inspection]:  # fmt: skip
     assert process.stdin and process.stdout
     try:
         process.stdin.write(json.dumps(task).encode())
@@ -133,10 +145,17 @@ def _talk(
     except BrokenPipeError:
         pass
     results: list[Inspection] = []
+    behind = 0
     for line in process.stdout:
         if not line.endswith(b"\n"):
             break  # killed in the middle of it
-        results.append(inspection.from_dict(json.loads(line)))
+        said = json.loads(line)
+        if "at" in said:
+            advance(behind + said["at"])
+            continue
+        results.append(inspection.from_dict(said))
+        behind += results[-1].size
+        advance(behind)
         if len(results) < len(allowed):
             watch.allow(allowed[len(results)])
     return results

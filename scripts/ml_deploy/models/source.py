@@ -114,10 +114,16 @@ class Member:
             return source.read(count)
 
 
-def file_member(path: str | Path) -> Member:
-    """A file on the disk."""
+def file_member(path: str | Path, opened: Callable[[io.FileIO], None] = lambda file: None) -> Member:
+    """A file on the disk; `opened` is told of the open file whenever it is opened."""
     size = Path(path).stat().st_size
-    return Member(lambda: Source(io.BufferedReader(io.FileIO(path), _BUFFER), size), size=size)
+
+    def open_it() -> Source:
+        file = io.FileIO(path)
+        opened(file)
+        return Source(io.BufferedReader(file, _BUFFER), size)
+
+    return Member(open_it, size=size)
 
 
 class _Window(io.RawIOBase):

@@ -7,13 +7,17 @@ cannot issue workflow commands of its own.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_COLOURS = {"error": "\033[31m", "warning": "\033[33m", "notice": "\033[36m"}
+_COLOURS = {"error": "\033[31m", "warning": "\033[33m", "notice": "\033[36m", "good": "\033[32m", "dim": "\033[2m"}
 _ANNOTATIONS_SHOWN = 10
+_BAR = 30  # characters
+_DRAWN, _LOGGED = 0.2, 10.0  # seconds between two states of a bar, and between two lines of a log
 
 
 class Console:
@@ -22,7 +26,8 @@ class Console:
     def __init__(self, stream: TextIO | None = None, *, github: bool = False) -> None:
         self._stream = stream or sys.stdout
         self._github = github
-        self._colour = not github and self._stream.isatty()
+        self._terminal = not github and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = self._terminal and not os.environ.get("NO_COLOR")
         self._masked: set[str] = set()
         self._count: dict[str, int] = {}
 
@@ -30,6 +35,40 @@ class Console:
         """Print a message, line by line, with workflow commands in it defused."""
         for one in message.splitlines() or [""]:
             self._write(escape(self.redact(one)))
+
+    def paint(self, kind: str, text: str) -> str:
+        """The text in the colour of `error`, `warning`, `notice`, `good` or `dim`, where there are colours."""
+        return f"{_COLOURS[kind]}{text}\033[0m" if self._colour else text
+
+    @property
+    def annotates(self) -> bool:
+        """Whether annotations go anywhere else than into the log."""
+        return self._github
+
+    @contextmanager
+    def progress(self, title: str, share: Callable[[], float]) -> Iterator[None]:
+        """While the work inside goes on: a bar on a terminal, elsewhere a line every 10 s. `share` is from 0 to 1."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._advance, args=(title, share, over), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _advance(self, title: str, share: Callable[[], float], over: threading.Event) -> None:
+        drawn = False
+        while not over.wait(_DRAWN if self._terminal else _LOGGED):
+            done = min(max(share(), 0.0), 1.0)
+            if self._terminal:
+                full = int(done * _BAR)
+                drawn = True
+                print(f"\r{title} {'█' * full}{'░' * (_BAR - full)} {done:4.0%}", end="", file=self._stream, flush=True)
+            else:
+                self.line(f"{title}: {done:.0%}")
+        if drawn:
+            print("\r\033[K", end="", file=self._stream, flush=True)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -84,8 +123,7 @@ class Console:
     def _plain(self, kind: str, message: str, title: str, file: str, line: int) -> None:
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         head = f"{title}: " if title else ""
-        on, off = (_COLOURS[kind], "\033[0m") if self._colour else ("", "")
-        self._write(f"{on}{kind}: {escape(place + head)}{off}{escape(message)}")
+        self._write(self.paint(kind, f"{kind}: {escape(place + head)}") + escape(message))
 
     def _write(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
