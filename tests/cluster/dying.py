@@ -1,7 +1,7 @@
 """A run that is killed: deploys or rolls back as the commands do, and SIGKILLs itself at the N-th write.
 
 usage: dying.py SCRIPTS_DIR KUBECONFIG NAMESPACE before|after N rollback
-       dying.py SCRIPTS_DIR KUBECONFIG NAMESPACE before|after N deploy < OBJECTS.json
+       dying.py SCRIPTS_DIR KUBECONFIG NAMESPACE before|after N STRATEGY < OBJECTS.json
 
 Exits 0 when it came to its end with fewer writes. A run of `rollback` goes through the command itself.
 """
@@ -75,7 +75,7 @@ def main(kubeconfig: str, namespace: str, when: str, at: int, what: str) -> None
         return
     cluster = wiring.cluster(ClusterAccess(kubeconfig=kubeconfig, namespace=namespace))
     case = parse(json.dumps({"path": PREDICT, "method": "GET", "status": 200}), 1)
-    plan = Plan(app="web", objects=json.load(sys.stdin), cases=[case])
+    plan = Plan(app="web", objects=json.load(sys.stdin), strategy=what, cases=[case])
     with Lock(cluster, namespace, "web", holder=identity(), clock=time, tell=print).held(wait=60) as lock:
         Deployment(cluster, plan, clock=time, until=time.monotonic() + 60, tell=print, guard=lock.guard).run()
 

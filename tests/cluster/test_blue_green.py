@@ -209,3 +209,24 @@ def serves_directly(cluster: ApiServer, app: str) -> str:
     (live,) = [d for d in cluster.list("apps/v1", "Deployment", cluster.namespace) if d["metadata"]["name"] == app]
     body = live["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]
     return str(json.loads(body)["prediction"])
+
+
+@pytest.mark.real_kubernetes
+def test_the_autoscaler_keeps_its_say(cluster: ApiServer, busybox: str) -> None:
+    """The new colour starts with as many pods as the autoscaler has made of the old one; so does the way back."""
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+              "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                       "minReplicas": 1, "maxReplicas": 5}}  # fmt: skip
+    release(cluster, service(), web(busybox, answer="v1", replicas=1), scaler, answer="v1")
+    for colour, number, version in (("blue", 3, "v2"), ("green", 4, "")):
+        cluster.patch(Ref("apps/v1", "Deployment", cluster.namespace, f"web-{colour}"), {"spec": {"replicas": number}})
+        if version:
+            release(cluster, service(), web(busybox, answer=version, replicas=1), scaler, answer=version)
+        else:
+            roll_back(cluster)
+        (leads,) = {s["spec"]["selector"]["app"] for s in cluster.list("v1", "Service", cluster.namespace)}
+        live = cluster.get(Ref("apps/v1", "Deployment", cluster.namespace, leads))
+        moved = cluster.get(Ref("autoscaling/v2", "HorizontalPodAutoscaler", cluster.namespace, "web"))
+        assert live and live["status"]["readyReplicas"] == number and leads != f"web-{colour}"
+        assert moved and moved["spec"]["scaleTargetRef"]["name"] == leads
+    assert serves(cluster) == "v1"

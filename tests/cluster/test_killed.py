@@ -79,9 +79,9 @@ def test_a_killed_rollback(cluster: ApiServer, kubeconfig: str, busybox: str, wh
 def test_a_killed_deployment(cluster: ApiServer, kubeconfig: str, busybox: str, when: str, at: int) -> None:
     good(cluster, deploy(cluster, config("settings", mode="a"), service(), web(busybox, answer="v1")))
     objects = [config("settings", mode="b"), config("extra", x="1"), service(), web(busybox, answer="v2")]
-    dying(kubeconfig, cluster.namespace, "deploy", when, at, objects)
+    dying(kubeconfig, cluster.namespace, "rolling", when, at, objects)
     assert answers(cluster) in ("v1", "v2")
-    assert dying(kubeconfig, cluster.namespace, "deploy", "after", 1000, objects) == 0
+    assert dying(kubeconfig, cluster.namespace, "rolling", "after", 1000, objects) == 0
     assert answers(cluster) == "v2"
     revision, state = consistent(cluster)
     assert revision >= 2 and state == records.JUDGED_GOOD

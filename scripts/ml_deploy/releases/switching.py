@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ml_deploy.errors import Forbidden
 from ml_deploy.releases import rollout
-from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colours import led_to, same, scaled, services_of
 from ml_deploy.releases.history import ref_of
 
@@ -67,8 +68,15 @@ def leads_elsewhere(service: Object, live: Object, objects: Sequence[Object], wo
 
 
 def live_workloads(cluster: Cluster, namespace: str) -> list[Object]:
-    """The workloads of a namespace that Services may lead to."""
-    return [one for kind in _WORKLOADS for one in cluster.list("apps/v1", kind, namespace)]
+    """The workloads of a namespace that Services may lead to; what we may not see counts as elsewhere."""
+    found: list[Object] = []
+    for kind in _WORKLOADS:
+        try:
+            found += cluster.list("apps/v1", kind, namespace)
+        except (ApiError, Forbidden) as error:
+            if isinstance(error, ApiError) and error.code not in (403, 404):
+                raise
+    return found
 
 
 def carried_out(
