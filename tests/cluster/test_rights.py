@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.cluster.apps import PREDICT, config, service, web
+from tests.cluster.test_deploy import given
+from tests.cluster.test_jobs import job
+from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.checks.cases import parse
 from ml_deploy.errors import Forbidden
 from ml_deploy.releases import before_traffic, restore
-from ml_deploy.releases.cluster import ClusterAccess
+from ml_deploy.releases.cluster import ClusterAccess, Object
 from ml_deploy.releases.deployment import Deployment, Plan
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import Records
@@ -25,8 +29,8 @@ RBAC = Path(__file__).resolve().parents[2] / "actions" / "deploy-aks" / "rbac.ya
 
 
 @pytest.fixture
-def limited(cluster: ApiServer, kubeconfig: str, namespace: str) -> Any:
-    """A connection with the rights of the Role and nothing else."""
+def account(cluster: ApiServer, kubeconfig: str, namespace: str) -> str:
+    """A kubeconfig with the rights of the Role and nothing else."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ci", "namespace": namespace}}
     cluster.create(account)
     for obj in yaml.safe_load_all(RBAC.read_text()):
@@ -39,7 +43,13 @@ def limited(cluster: ApiServer, kubeconfig: str, namespace: str) -> Any:
     })["status"]["token"]  # fmt: skip
     admin = yaml.safe_load(Path(kubeconfig).read_text())
     admin["users"] = [{"name": user["name"], "user": {"token": token}} for user in admin["users"]]
-    access = ClusterAccess(kubeconfig=yaml.safe_dump(admin), namespace=namespace)
+    return str(yaml.safe_dump(admin))
+
+
+@pytest.fixture
+def limited(account: str, namespace: str) -> Iterator[ApiServer]:
+    """A connection with these rights."""
+    access = ClusterAccess(kubeconfig=account, namespace=namespace)
     server = connect(access, lambda: pytest.fail("no Azure here"), lambda _: None)
     yield server
     server.close()
@@ -72,3 +82,18 @@ def test_the_role_is_enough(limited: ApiServer, busybox: str) -> None:
 def test_a_missing_right_is_named(limited: ApiServer) -> None:
     with pytest.raises(Forbidden, match="namespace kube-system"):
         Records(limited, "kube-system", "web", clock=time).all()
+
+
+def test_the_role_is_enough_to_replace_a_job_to_prune_and_to_tear_down(
+    account: str, namespace: str, busybox: str, tmp_path: Path
+) -> None:
+    def deploy(*objects: Object, **inputs: Any) -> Step:
+        values = given(tmp_path, account, namespace, objects, "web") | inputs
+        done = step(tmp_path, "deploy-aks", **values)
+        assert done.code == 0, done.log
+        return done
+
+    deploy(job(busybox, "exit 0"), web(busybox), service(), config("a", x="1"))
+    assert "removed ConfigMap a" in deploy(job(busybox, "exit 0"), web(busybox), service(), prune="true").log
+    assert "removing Job migrate" in deploy(action="teardown").log
+    assert "was torn down at" in deploy(action="teardown").log
