@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ml_deploy.models import states
+from ml_deploy.models import kdtrees, states
 from ml_deploy.models.dtypes import Dtypes
 from ml_deploy.models.source import Source
 from ml_deploy.models.stubs import Blob, Instance, Name
 from ml_deploy.models.uses import ARGUMENTS, CALLERS, GETATTR, MAKERS, Oddity, Use
 
+_WITH_STATE = ("torch._utils", "_rebuild_parameter_with_state")
 _LOAD_FROM_BYTES = ("torch.storage", "_load_from_bytes")
 
 
@@ -25,6 +26,7 @@ class Making:
         self.oddities: dict[tuple[str, str], Oddity] = {}
         self.dtypes = Dtypes()
         self.nested: list[Blob | bytes] = []
+        self.trees: list[kdtrees.Nodes] = []
 
     def named(self, key: tuple[str, str], raw: tuple[str, str]) -> Name:
         """The stub of a global, noted when it is new."""
@@ -59,6 +61,8 @@ class Making:
         self._note(function, "called", args)
         if function.key in CALLERS:
             return self._through(function, args)
+        if function.key == _WITH_STATE and len(args) > 3:
+            self._set_state(Instance(function, args), args[3])
         if function.key == _LOAD_FROM_BYTES and args and isinstance(args[0], (Blob, bytes)):
             self.nested.append(args[0])
         return self._made(Instance(function, args))
@@ -158,6 +162,9 @@ class Making:
             if isinstance(part, dict):
                 kept.update(part)
         target.state = kept if any(isinstance(part, dict) for part in parts) else state
+        nodes = kdtrees.nodes_of(target, state)
+        if nodes is not None:
+            self.trees.append(nodes)
         for rule, construct, message in (*states.problems(target, state), *self.dtypes.built(target, state)):
             self.odd(rule, construct, message)
 

@@ -45,10 +45,10 @@ def tells(key: Any) -> bool:
 
 def problems(target: Instance, state: Any) -> Iterator[Problem]:
     """What is wrong with a state."""
-    for part in parts(state):
+    for part in state if isinstance(state, tuple) else (state,):  # a partial's attributes are the fourth of its state
         if isinstance(part, dict):
             yield from _dictionary(str(target.of), part)
-        elif isinstance(part, Instance) and part is not target and not _takes_objects(target):
+        elif isinstance(part, Instance) and part in parts(state) and part is not target and not _takes_objects(target):
             yield "pickle-state", str(target.of), "gives an object a state that is itself made while loading"
 
 

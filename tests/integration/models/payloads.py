@@ -23,6 +23,8 @@ LOADERS = {
     "pickle": "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))",
     "twice": "import pickle, sys; f = open(sys.argv[1], 'rb'); pickle.load(f); pickle.load(f)",
     "joblib": "import joblib, sys; joblib.load(sys.argv[1])",
+    "torch": "import sys, torch; torch.load(sys.argv[1], weights_only=False)",
+    "torch-string": "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))",
     "extension": "import copyreg, pickle, sys; copyreg.add_extension('os', 'system', 7); pickle.load(open(sys.argv[1], 'rb'))",
 }
 

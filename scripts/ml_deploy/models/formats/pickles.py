@@ -6,12 +6,12 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-from ml_deploy.models import arrays, globals_
+from ml_deploy.models import arrays, globals_, kdtrees
 from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.source import Member, Source, in_memory, stretch
-from ml_deploy.models.stubs import Instance
+from ml_deploy.models.stubs import Blob, Instance
 from ml_deploy.models.unpickler import InertUnpickler
 from ml_deploy.models.uses import Oddity, Use
 
@@ -86,12 +86,14 @@ class ModelUnpickler(InertUnpickler):
             array.state = (self._objects(),)
         else:
             self._padding(wrapper.attribute("numpy_array_alignment_bytes"))
+            array.state = (Blob(size * count, self.source.tell()),)
             self.source.skip(size * count)
         return array
 
     def _objects(self) -> Any:
         inner = InertUnpickler(self.source)
-        inner.uses, inner.oddities, inner.nested = self.uses, self.oddities, self.nested
+        inner.uses, inner.oddities = self.uses, self.oddities
+        inner.nested, inner.trees = self.nested, self.trees
         return inner.load()
 
     def _padding(self, alignment: Any) -> None:
@@ -150,7 +152,7 @@ def walk(reader: ModelUnpickler, source: Source, most: int = 0) -> Unreadable | 
 
 
 def nested(reader: InertUnpickler, member: Member, context: Context) -> None:
-    """Files of torch inside of strings, as plain pickles have tensors: each is looked into."""
+    """What is read a second time: files of torch inside of strings, as plain pickles have tensors, and nodes of trees."""
     if reader.nested and member.depth >= _DEEPEST:
         raise Unreadable(f"it has models in models more than {_DEEPEST} deep", rule="budget")
     for blob in reader.nested:
@@ -159,6 +161,7 @@ def nested(reader: InertUnpickler, member: Member, context: Context) -> None:
         else:
             inner = stretch(member, blob.offset, blob.length, f"tensor at byte {blob.offset}")
         context.inner(inner, context.inside(inner.name))
+    kdtrees.judge(reader.trees, member, context)
 
 
 def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
