@@ -42,8 +42,8 @@ def our_steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield match[1], step
 
 
-def test_the_three_templates_are_there_with_their_properties() -> None:
-    assert [path.stem for path in TEMPLATES] == ["deploy", "pull-request", "rollback"]
+def test_the_templates_are_there_with_their_properties() -> None:
+    assert [path.stem for path in TEMPLATES] == ["deploy", "preview", "pull-request", "rollback"]
     for path in TEMPLATES:
         properties = json.loads(path.with_suffix(".properties.json").read_text())
         assert {"name", "description", "iconName", "categories"} <= set(properties)
@@ -115,6 +115,14 @@ def test_pull_requests_get_no_rights_in_the_cloud() -> None:
     assert "id-token" not in text
     assert "client-id" not in text
     assert "pull_request_target" not in text
+
+
+def test_a_preview_is_named_alike_by_who_makes_it_and_who_takes_it_away() -> None:
+    path = ROOT / "workflows-templates" / "preview.yml"
+    found = [step["with"] for name, step in our_steps(path) if name == "deploy-aks"]
+    assert {given["app"] for given in found} == {"pr-${{ github.event.number }}"}
+    assert [given.get("action", "deploy") for given in found] == ["deploy", "teardown", "teardown"]
+    assert all("head.repo.full_name == github.repository" in job["if"] for job in jobs(path).values())
 
 
 def test_the_example_is_small_and_complete() -> None:
