@@ -33,7 +33,13 @@ def test_workflow_commands_from_outside_are_defused(hostile: str) -> None:
 
 
 def test_escape_leaves_other_text_alone() -> None:
-    assert escape("a::b [::1]:8080 # [x]") == "a::b [::1]:8080 # [x]"
+    for text in ("a::b [::1]:8080 # [x]", "\033[1;31mred\033[0m\tä✅"):
+        assert escape(text) == text
+
+
+@pytest.mark.parametrize("hostile", ["\033[2Jx", "\033]0;title\x07", "\x9b2J", "\033[10;1H", "a\bb", "\033"])
+def test_a_terminal_is_not_steered_from_outside(hostile: str) -> None:
+    assert not any(char in escape(hostile) for char in "\033\x07\x9b\b")
 
 
 def test_masked_values_appear_nowhere_line_by_line() -> None:
@@ -63,3 +69,16 @@ def test_a_terminal_gets_plain_text() -> None:
     with console.group("Reading"):
         console.warning("careful", title="Model", file="m.pkl")
     assert stream.getvalue() == "== Reading\nwarning: m.pkl: Model: careful\n"
+
+
+def test_progress_in_a_log_is_lines_and_only_of_long_work() -> None:
+    console, stream = written(github=True)
+    with console.progress("Reading", lambda: 0.5):
+        pass
+    assert stream.getvalue() == ""
+    console, stream = written(github=True)
+    console.every = 0.01
+    with console.progress("Reading", lambda: 1.7):
+        while "\n" not in stream.getvalue():
+            pass
+    assert stream.getvalue().splitlines()[0] == "Reading: 100%"

@@ -8,6 +8,7 @@ cannot issue workflow commands of its own.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import TextIO
 _COLOURS = {"error": "\033[31m", "warning": "\033[33m", "notice": "\033[36m", "good": "\033[32m", "dim": "\033[2m"}
 _ANNOTATIONS_SHOWN = 10
 _BAR = 30  # characters
+_CONTROL = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[\d;]*m)")
 _DRAWN, _LOGGED = 0.2, 10.0  # seconds between two states of a bar, and between two lines of a log
 
 
@@ -27,6 +29,7 @@ class Console:
         self._stream = stream or sys.stdout
         self._github = github
         self._terminal = not github and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.every = _DRAWN if self._terminal else _LOGGED
         self._colour = self._terminal and not os.environ.get("NO_COLOR")
         self._masked: set[str] = set()
         self._count: dict[str, int] = {}
@@ -58,17 +61,17 @@ class Console:
             thread.join()
 
     def _advance(self, title: str, share: Callable[[], float], over: threading.Event) -> None:
-        drawn = False
-        while not over.wait(_DRAWN if self._terminal else _LOGGED):
+        drawn = ""
+        while not over.wait(self.every):
             done = min(max(share(), 0.0), 1.0)
             if self._terminal:
                 full = int(done * _BAR)
-                drawn = True
-                print(f"\r{title} {'█' * full}{'░' * (_BAR - full)} {done:4.0%}", end="", file=self._stream, flush=True)
+                drawn = f"{title} {'█' * full}{'░' * (_BAR - full)} {done:4.0%}"
+                print(f"\r{drawn}", end="", file=self._stream, flush=True)
             else:
                 self.line(f"{title}: {done:.0%}")
         if drawn:
-            print("\r\033[K", end="", file=self._stream, flush=True)
+            print(f"\r{' ' * len(drawn)}\r", end="", file=self._stream, flush=True)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -130,8 +133,9 @@ class Console:
 
 
 def escape(message: str) -> str:
-    """Defuse workflow commands: `::name::` at the start of a line, `##[name]` anywhere."""
+    """Defuse workflow commands (`::name::` at the start of a line, `##[name]` anywhere) and a terminal's, but for colours."""
     defused = []
+    message = _CONTROL.sub("?", message)
     for line in message.replace("\r", "\n").split("\n"):
         bare = line.lstrip()
         if bare.startswith("::"):
