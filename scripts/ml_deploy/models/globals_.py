@@ -70,6 +70,8 @@ def never_allowed(module: str, name: str) -> str:
         return "reaches through an object for one of its attributes"
     if root == "__main__" and not name.startswith("__"):
         return ""  # a class of the script that saved the model: its user may vouch for it
+    if root in ("cloudpickle", "dill"):
+        return "brings functions or classes as code inside of the file"
     if _listed(_DOORS, module, name) or _listed(_DOOR_PACKAGES, module, name):
         return "can load or run what nobody has looked at"
     if root in _STDLIB and root != "__main__":

@@ -13,6 +13,8 @@ from ml_deploy.models.globals_ import never_allowed
 #: Where the parts of models live; everything else in keras (`utils`, `saving`, ...) is no part of one.
 _PARTS = {"layers", "models", "optimizers", "losses", "metrics", "initializers", "regularizers", "constraints", "activations",
           "dtype_policies", "engine", "backend", "ops", "mixed_precision", "quantizers", "random"}  # fmt: skip
+#: Those that have functions for models to name; elsewhere functions load, save and fetch.
+_FUNCTIONS = {"losses", "metrics", "initializers", "regularizers", "constraints", "activations", "ops", "random"}
 _TOP = {"Sequential", "Model", "Functional", "DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy", "KerasTensor", "Variable",
         "Initializer", "Regularizer", "Layer", "InputSpec"}  # fmt: skip
 _DENIED = {
@@ -63,7 +65,12 @@ def _judge(name: str, module: str, part: dict[str, Any], context: Context) -> No
         return
     root, _, rest = module.partition(".")
     parts = rest.removeprefix("src.").split(".")
-    own = not module or (root == "keras" and parts[0] in _PARTS) or (module == "builtins" and name in _VALUES)
+    function = name[:1].islower() and parts[0] not in _FUNCTIONS
+    own = (
+        not module
+        or (root == "keras" and parts[0] in _PARTS and not function)
+        or (module == "builtins" and name in _VALUES)
+    )
     own = (
         own
         or (module == "keras" and name in _TOP)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,7 @@ from ml_deploy.models.findings import Unreadable
 
 _CHUNK = 1 << 18
 _BUFFER = 1 << 16
+_LARGEST_COPY = 4 << 30
 
 
 class Decompressor(Protocol):
@@ -205,6 +208,21 @@ def stretch(member: Member, start: int, size: int, name: str) -> Member:
         None,
         member.depth + 1,
     )
+
+
+@contextmanager
+def seekable(member: Member) -> Iterator[Member]:
+    """The member itself, or a copy in a temporary file of one that can only be read forwards. Raises Unreadable when too large."""
+    if member.size is not None:
+        yield member
+        return
+    with tempfile.NamedTemporaryFile(prefix="ml-deploy-lint-") as copy, member.open() as source:
+        while data := source.read(_CHUNK):
+            copy.write(data)
+            if copy.tell() > _LARGEST_COPY:
+                raise Unreadable("it has more than 4 GiB inside of a compressed file; unpack that first", rule="budget")
+        copy.flush()
+        yield replace(file_member(copy.name), name=member.name, depth=member.depth)
 
 
 def in_memory(data: bytes, name: str, depth: int) -> Member:

@@ -45,7 +45,8 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: what a pickle that runs would do, and the inspection must never."""
     if not _watching[0]:
         return
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    writes = event == "open" and isinstance(arguments[1], str) and bool(set(arguments[1]) & set("wax+"))
+    writes = writes and "/ml-deploy-lint-" not in str(arguments[0])  # copies of zips inside of compressed files
     if writes or event in (
         "os.system",
         "subprocess.Popen",

@@ -94,6 +94,9 @@ def test_a_good_model_in_both_formats(tmp_path: Path) -> None:
             {"module": "keras.layers", "class_name": "TorchModuleWrapper", "config": {"module": "gAR="}},
             "deny",
         ),  # CVE-2025-9906
+        ({"module": "keras.models", "class_name": "load_model", "config": "/tmp/x"}, "deny"),
+        ({"module": "keras.src.layers", "class_name": "deserialize", "config": {}}, "deny"),
+        ({"module": "keras.losses", "class_name": "mean_squared_error", "config": {}}, "allow"),
         ({"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/tmp/x"}}, "deny"),
         (
             {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
@@ -114,6 +117,17 @@ def test_what_a_configuration_asks_for(tmp_path: Path, layer: Any, verdict: str)
     for data in (_keras(_model(layer)), _weights(json.dumps(_model(layer))), _keras(_model(nested))):
         found = _inspect(tmp_path, data)
         assert found.verdict.value == verdict, found.findings
+
+
+def test_what_a_model_was_trained_with_is_looked_through_too(tmp_path: Path) -> None:
+    def train(file: Any) -> None:
+        loss = {"class_name": "Lambda", "config": {}}
+        file.attrs["training_config"] = json.dumps({"loss": {"module": "os", "class_name": "system", "config": loss}})
+
+    found = _inspect(
+        tmp_path, _weights(json.dumps(_model({"module": "keras.layers", "class_name": "Dropout", "config": {}})), train)
+    )
+    assert {f.construct for f in found.findings} == {"os:system", "Lambda"}
 
 
 def _external_link(file: Any) -> None:

@@ -150,6 +150,28 @@ def test_gates(step: Step) -> None:
     assert step.run(model="model.pkl", formats="pickle", max_model_size="1MB").code == 0
 
 
+def test_a_policy_of_limits_formats_and_severities(step: Step) -> None:
+    (step.workspace / "model.onnx").write_bytes(pickle.dumps([1.5] * 100))
+    policy = step.workspace / "policy.yml"
+    for text, says in (
+        ("formats: [onnx]\n", "The file's format is pickle; accepted are onnx."), ("limits: {size: 100}\n", "more than the 100"),
+        ("limits: {time: 5}\n", "::error title=Invalid policy,file=policy.yml,line=1::"),
+        ("severities: {format-mismatch: deny}\n", "Model denied"), ("severities: {format-mismatch: review}\n", "Model needs review"),
+    ):  # fmt: skip
+        policy.write_text(text)
+        assert says in step.run(model="model.onnx", policy="policy.yml").log
+    policy.write_text("severities:\n  format-mismatch: note\n")
+    done = step.run(model="model.onnx", policy="policy.yml")
+    assert (done.code, done.outputs["verdict"], done.outputs["findings"]) == (0, "allow", "1"), done.log
+    assert re.search(r"note: .*\[format-mismatch\]", done.log), done.log
+
+
+def test_formats_must_be_known(step: Step) -> None:
+    (step.workspace / "model.pkl").write_bytes(pickle.dumps(1))
+    done = step.run(model="model.pkl", formats="onnx\npickel")
+    assert (done.code, "names pickel, which is no format that is known" in done.log) == (2, True)
+
+
 def test_a_name_that_promises_another_format_needs_a_review(step: Step) -> None:
     (step.workspace / "model.onnx").write_bytes(pickle.dumps([1]))
     done = step.run(model="model.onnx")

@@ -73,6 +73,14 @@ def test_external_data_that_is_too_short_is_denied(tmp_path: Path, more: dict[st
     assert (found.verdict, found.findings[0].rule) == (Verdict.DENY, "onnx-external-data")
 
 
+def test_external_data_with_two_places_is_denied(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"\0" * 16)
+    weight = _external("weights.bin")
+    weight.external_data.insert(0, type(weight.external_data[0])(key="location", value="../../etc/passwd"))
+    found = _inspect(tmp_path, _model(weight=weight))
+    assert (found.verdict, found.findings[0].rule) == (Verdict.DENY, "onnx-external-data")
+
+
 def test_an_operator_of_another_domain_needs_a_review(tmp_path: Path) -> None:
     model = _model(domain="evil.ops", operator="Run")
     found = _inspect(tmp_path, model)

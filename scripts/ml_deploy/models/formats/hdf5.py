@@ -9,7 +9,7 @@ from ml_deploy.models import keras_config
 from ml_deploy.models.anatomy import Anatomy, Tensor
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
-from ml_deploy.models.source import Member
+from ml_deploy.models.source import Member, seekable
 
 NAME = "hdf5"
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -25,17 +25,16 @@ def inspect(member: Member, context: Context) -> Anatomy:
     """Every link must stay inside of the file; a model's configuration is looked through."""
     import h5py
 
-    if member.size is None:
-        raise Unreadable("it is an HDF5 file inside of a compressed one; unpack that first", rule="budget")
     try:
-        with member.open() as source, h5py.File(source.file, "r") as file:
+        with seekable(member) as whole, whole.open() as source, h5py.File(source.file, "r") as file:
             tensors = _walk(file, h5py)
-            config = file.attrs.get("model_config")
+            config, training = (file.attrs.get(name) for name in ("model_config", "training_config"))
             version = _text(file.attrs.get("keras_version", ""))
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise Unreadable(f"it is no HDF5 file that can be read ({error})") from error
-    if config is not None:
-        keras_config.judge(_json(_text(config)), context)
+    for one in (config, training):
+        if one is not None:
+            keras_config.judge(_json(_text(one)), context)
     largest = sorted(tensors, key=lambda tensor: tensor.items, reverse=True)
     return Anatomy(
         format="keras-h5" if config is not None else NAME, framework="keras" if config is not None or version else "",
@@ -80,4 +79,4 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("its model_config is no valid JSON") from error
+        raise Unreadable("its configuration is no valid JSON") from error

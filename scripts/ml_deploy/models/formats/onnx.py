@@ -102,7 +102,8 @@ def _external(tensors: list[Any], context: Context) -> None:
             continue
         place = {entry.key: entry.value for entry in tensor.external_data}
         location = place.get("location", "")
-        problem = _outside(location, context.path) or _range(place, Path(context.path).parent / location)
+        twice = "" if len(place) == len(tensor.external_data) else "that is said twice"
+        problem = twice or _outside(location, context.path) or _range(place, Path(context.path).parent / location)
         if problem and (location, problem) not in seen:
             seen.add((location, problem))
             context.log.deny(

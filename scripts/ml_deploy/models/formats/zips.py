@@ -16,7 +16,7 @@ from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.formats.compressed import Zlib
-from ml_deploy.models.source import Decompressed, Decompressor, Member, Source, window
+from ml_deploy.models.source import Decompressed, Decompressor, Member, Source, seekable, window
 
 NAME = "zip"
 _DEEPEST = 3
@@ -58,16 +58,15 @@ def inspect(member: Member, context: Context) -> Anatomy:
     """Read the table of contents, check it, look into every member."""
     from ml_deploy.models.formats import ZIP_FORMATS
 
-    if member.size is None:
-        raise Unreadable("it is a zip inside of a compressed file; unpack that first", rule="budget")
     if member.depth >= _DEEPEST:
         raise Unreadable(f"it is packed more than {_DEEPEST} times", rule="budget")
     try:
-        archive = _open(member)
-        for one in ZIP_FORMATS:
-            if one.recognise(set(archive.members)):
-                return one.inspect_archive(archive, context)
-        return each_member(NAME, archive.members.values(), context)
+        with seekable(member) as whole:
+            archive = _open(whole)
+            for one in ZIP_FORMATS:
+                if one.recognise(set(archive.members)):
+                    return one.inspect_archive(archive, context)
+            return each_member(NAME, archive.members.values(), context)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -175,12 +174,8 @@ def _header(source: Source, info: zipfile.ZipInfo) -> int:
     if name != expected or method != info.compress_type:
         raise Unreadable(f"{info.filename!r} is called or packed otherwise in its own header", offset=info.header_offset,
                          rule="zip-mismatch")  # fmt: skip
-    sizes = fields[6:9]
-    if (
-        not (flags | info.flag_bits) & 8
-        and 0xFFFFFFFF not in sizes
-        and sizes != (info.CRC, info.compress_size, info.file_size)
-    ):
+    extra = source.exact(extra_length)
+    if not _same_sizes(fields[6:9], extra, info, bool((flags | info.flag_bits) & 8)):
         raise Unreadable(
             f"{info.filename!r} has another size in its own header", offset=info.header_offset, rule="zip-mismatch"
         )
@@ -188,6 +183,20 @@ def _header(source: Source, info: zipfile.ZipInfo) -> int:
     if info.filename.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in info.orig_filename:
         raise Unreadable(f"{info.filename!r} would leave the folder that it is unpacked in", rule="zip-path")
     return int(info.header_offset + _LOCAL.size + name_length + extra_length)
+
+
+def _same_sizes(own: tuple[int, int, int], extra: bytes, info: zipfile.ZipInfo, later: bool) -> bool:
+    """Checksum, packed and full size as the table says; those of large members are in a zip64 field, unknown ones are 0."""
+    checksum, packed, full = own
+    if 0xFFFFFFFF in (packed, full):
+        large = extra.find(b"\x01\0\x10\0")
+        if large < 0 or len(extra) < large + 20:
+            return later and checksum in (0, info.CRC)
+        full, packed = struct.unpack_from("<QQ", extra, large + 4)
+    expected = (info.CRC, info.compress_size, info.file_size)
+    return all(
+        one == other or (later and one == 0) for one, other in zip((checksum, packed, full), expected, strict=True)
+    )
 
 
 def _member(member: Member, info: zipfile.ZipInfo, start: int) -> Member:
