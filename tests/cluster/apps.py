@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from ml_deploy.releases.cluster import Object
@@ -52,3 +53,20 @@ def config(name: str, **data: str) -> Object:
 def secret(name: str, **data: str) -> Object:
     """A Secret."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
+
+
+def keeping(image: str, name: str = "web", *, answer: object = "v1", replicas: int = 1) -> Object:
+    """The same app, by a server that keeps connections alive and closes them when it is told to end."""
+    made = web(image, name, answer=answer, replicas=replicas)
+    serve = (
+        'while read -r line; do [ "${#line}" -gt 1 ] && continue; c=keep-alive; [ -e /closing ] && c=close; '
+        "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: %s\\r\\n\\r\\n%s' "
+        '"${#BODY}" "$c" "$BODY"; [ $c = close ] && exit 0; done'
+    )
+    script = (
+        f"printf '%s\\n' '#!/bin/sh' {shlex.quote(serve)} > /serve; /bin/busybox chmod +x /serve; "
+        "trap 'echo > /closing' TERM; /bin/busybox nc -ll -p 8080 -e /serve & "
+        "while [ ! -e /closing ]; do /bin/busybox sleep 0.2; done; /bin/busybox sleep 2"
+    )
+    made["spec"]["template"]["spec"]["containers"][0]["command"][2] = script
+    return made

@@ -132,9 +132,9 @@ class Clients:
 
 
 @contextmanager
-def clients(url: str, rate: float = RATE, host: str = "") -> Iterator[Clients]:
-    """Clients of an endpoint, each request on a connection of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("versions.py")), url, str(rate), host]
+def clients(url: str, rate: float = RATE, host: str = "", *, keep: bool = False) -> Iterator[Clients]:
+    """Clients of an endpoint, each request on a connection of its own, or on one that is kept alive."""
+    command = [sys.executable, str(Path(__file__).with_name("versions.py")), url, str(rate), host, *["keep"] * keep]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "started\n"
     found = Clients(process)

@@ -1,6 +1,6 @@
 """Steady requests from a process of its own; on SIGTERM it prints when each was answered, and by which version.
 
-usage: versions.py URL RATE [HOST]
+usage: versions.py URL RATE [HOST [keep]]        (keep: clients keep their connections alive)
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import urllib.parse
 _WORKERS = 20
 
 
-def main(url: str, rate: float, host: str) -> None:
+def main(url: str, rate: float, host: str, keep: bool) -> None:
     found: list[tuple[float, str]] = []
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     until = time.monotonic() + 20
-    while one(urllib.parse.urlsplit(url), host).startswith("failed") and time.monotonic() < until:
+    while Client(url, host, keep=False).ask().startswith("failed") and time.monotonic() < until:
         time.sleep(0.05)  # a new address takes a moment
     workers = [
-        threading.Thread(target=work, args=(url, host, _WORKERS / rate, number / rate, found, stop))
+        threading.Thread(target=work, args=(Client(url, host, keep), _WORKERS / rate, number / rate, found, stop))
         for number in range(_WORKERS)
     ]
     for worker in workers:
@@ -38,29 +38,38 @@ def main(url: str, rate: float, host: str) -> None:
 
 
 def work(
-    url: str, host: str, period: float, offset: float, found: list[tuple[float, str]], stop: threading.Event
-) -> None:
+    client: Client, period: float, offset: float, found: list[tuple[float, str]], stop: threading.Event
+) -> None:  # fmt: skip
     """One client; the time is when its request left."""
     following = time.monotonic() + offset
     while not stop.wait(max(0.0, following - time.monotonic())):
         following += period
         at = time.monotonic()
-        found.append((at, one(urllib.parse.urlsplit(url), host)))
+        found.append((at, client.ask()))
 
 
-def one(url: urllib.parse.SplitResult, host: str) -> str:
-    """The version that answered, or how it failed."""
-    connection = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=5)
-    try:
-        connection.request("GET", url.path, headers={"Host": host} if host else {})
-        answer = connection.getresponse()
-        body = answer.read()
-        return str(json.loads(body)["prediction"]) if answer.status == 200 else f"failed: status {answer.status}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return f"failed: {type(error).__name__}: {error}"
-    finally:
-        connection.close()
+class Client:
+    """Asks by a new connection each time, or keeps the one it has until the server closes it."""
+
+    def __init__(self, url: str, host: str, keep: bool) -> None:
+        self._url, self._keep = urllib.parse.urlsplit(url), keep
+        self._headers = {"Host": host} if host else {}
+        self._connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port or 80, timeout=5)
+
+    def ask(self) -> str:
+        """The version that answered, or how it failed."""
+        try:
+            self._connection.request("GET", self._url.path, headers=self._headers)
+            answer = self._connection.getresponse()
+            body = answer.read()
+            return str(json.loads(body)["prediction"]) if answer.status == 200 else f"failed: status {answer.status}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self._connection.close()
+            return f"failed: {type(error).__name__}: {error}"
+        finally:
+            if not self._keep:
+                self._connection.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "", sys.argv[4:] == ["keep"])
