@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.apps import PREDICT, keeping
 from tests.cluster.canaries import Runner, app, clients, public
+from tests.cluster.releasing import names
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object
@@ -31,13 +32,16 @@ def test_no_request_fails(cluster: ApiServer, kubeconfig: str, busybox: str, tmp
         codes = [
             step("bad", cases=runner.cases("v2")),
             step("v2", cases=runner.cases("v2"), keep_old="1s"),
+        ]
+        alone = names(cluster)
+        codes += [
             step("v3", cases=runner.cases("v3")),
             runner.run("rollback", cases=runner.cases("v2")).code,
         ]
         back = time.monotonic()
         time.sleep(8)  # the pods of v3 go
         found = users.finish()
-    assert codes == [12, 0, 0, 0]
+    assert codes == [12, 0, 0, 0] and alone == ["web-green"]
     assert found.failed == {} and found["bad"] == 0
     assert found["v1"] > 50 and found["v2"] > 50
     assert keep or found["v3"] > 0  # a connection that is alive stays with its pod, as long as that is kept

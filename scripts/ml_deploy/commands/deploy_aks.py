@@ -97,8 +97,8 @@ class _Run:
     def _plan(self, objects: Sequence[Object], asked: Sequence[cases.Case]) -> Plan:
         inputs, job = self._inputs, self._adapters.job
         return Plan(
-            app=inputs.app, objects=objects, strategy=inputs.strategy, images=self._images, model_digest=inputs.model_digest, commit=job.commit,
-            run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
+            app=inputs.app, objects=objects, strategy=inputs.strategy, keep_old=inputs.keep_old, images=self._images,
+            model_digest=inputs.model_digest, commit=job.commit, run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
             rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None, adopt=inputs.adopt,
             prune=inputs.prune, missing_images=image_checks.missing(inputs, self._adapters),
             canary=deploy_decision.canary_plan(inputs, self._adapters),

@@ -17,6 +17,16 @@ _SOURCES = ("image", "images", "manifests", "substitute", "chart", "kustomize", 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
+def _keep_old(value: str) -> float | None:
+    """Seconds; None for until the next deployment."""
+    if value.strip() == "until-next":
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"must be until-next, or {str(error).removeprefix('must be ')}") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs(ClusterInputs):
     """What to deploy, and how careful to be."""
@@ -87,7 +97,7 @@ class Inputs(ClusterInputs):
     keep_old: float | None = parsed(
         "How long the old colour stays as the way back (`blue-green`): `until-next` deployment, or a duration that this "
         "step watches the new one for before it removes the old.",
-        lambda value: None if value.strip() == "until-next" else parse_duration(value), default="until-next",
+        _keep_old, default="until-next",
     )  # fmt: skip
     cases: str = text("Golden predictions (JSONL) that new pods must answer before a user reaches the new version.")
     stable_for: float = duration("How long it must stay healthy after the rollout.", default="0s")

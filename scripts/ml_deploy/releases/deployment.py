@@ -209,6 +209,8 @@ def serving(progress: Progress) -> str:
             else "Nothing was deployed before; nothing is now."
         )
     number = release.revision if release else "?"
+    if release and release.strategy == "blue-green":
+        return f"Services lead to revision {number} now, as far as it came; the version before stands beside it."
     return (
         f"Revision {number} is in place as far as it came; pods of the version before serve until new ones are ready."
     )

@@ -97,10 +97,10 @@ def restore(
     Raises RolloutFailed when the old release does not get ready, Conflict, or NoRelease when its record is incomplete.
     """
     target = target if target.objects else records.load(target)
-    undone = records.load(current) if current and current.revision != target.revision else None
     work = _Work(cluster, target, wait, tell, guard, adopt)
     switch = switching.needed(cluster, target.objects)
     applied = work.switched_at_once(switch) if switch else []
+    undone = records.load(current) if current and current.revision != target.revision else None
     if undone:
         undone = records.update(undone, why=why)
     applied += work.all_but(applied, switch)

@@ -49,7 +49,9 @@ def needed(cluster: Cluster, objects: Sequence[Object]) -> Switch | None:
     changed = [one for one in services_of(objects) if id(one) in live and _selector(live[id(one)]) != _selector(one)]
     if not changed:
         return None
-    there = [one for namespace in _namespaces(changed, cluster) for one in live_workloads(cluster, namespace)]
+    kinds = sorted({obj["kind"] for obj in objects if obj.get("kind") in _WORKLOADS})
+    places = dict.fromkeys(ref_of(one, cluster.namespace).namespace for one in changed)
+    there = [one for place in places for kind in kinds for one in _live(cluster, kind, place)]
     services = [one for one in changed if leads_elsewhere(one, live[id(one)], objects, there)]
     if not services:
         return None
@@ -65,18 +67,6 @@ def leads_elsewhere(service: Object, live: Object, objects: Sequence[Object], wo
     wanted = led_to(service, [obj for obj in objects if obj.get("kind") in _WORKLOADS])
     now = led_to(live, workloads)
     return bool(wanted) and not any(same(one, other) for one in wanted for other in now)
-
-
-def live_workloads(cluster: Cluster, namespace: str) -> list[Object]:
-    """The workloads of a namespace that Services may lead to; what we may not see counts as elsewhere."""
-    found: list[Object] = []
-    for kind in _WORKLOADS:
-        try:
-            found += cluster.list("apps/v1", kind, namespace)
-        except (ApiError, Forbidden) as error:
-            if isinstance(error, ApiError) and error.code not in (403, 404):
-                raise
-    return found
 
 
 def carried_out(
@@ -137,8 +127,14 @@ def _moved_autoscalers(cluster: Cluster, objects: Sequence[Object]) -> list[Obje
     return found
 
 
-def _namespaces(objects: Sequence[Object], cluster: Cluster) -> list[str]:
-    return list(dict.fromkeys(ref_of(one, cluster.namespace).namespace for one in objects))
+def _live(cluster: Cluster, kind: str, namespace: str) -> list[Object]:
+    """The live workloads of a kind; where we may not see them, Services count as leading elsewhere."""
+    try:
+        return cluster.list("apps/v1", kind, namespace)
+    except (ApiError, Forbidden) as error:
+        if isinstance(error, ApiError) and error.code not in (403, 404):
+            raise
+        return []
 
 
 def _selector(service: Object) -> Object:

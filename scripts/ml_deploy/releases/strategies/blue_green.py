@@ -88,8 +88,8 @@ class BlueGreen:
         left = (plan.keep_old or 0.0) - (stage.clock.monotonic() - since)
         if left > 0:
             stage.progress.release = stage.records.mark(stage.release, DEPLOYED)
-            stage.tell(f"the old version is kept for {left:.0f} s more")
-            stage.wait_for_all(stable_for=left)
+            stage.tell(f"the old colour is kept for {plan.keep_old:g} s from the switch")
+            stage.wait_for_all(stable_for=round(left, 1))
         return Ending.DONE
 
     def afterwards(self, stage: Stage) -> None:
