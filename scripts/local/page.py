@@ -13,6 +13,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { border: 1px solid #d1d9e0; padding: .35rem .8rem; text-align: left; }
+thead:not(:has(th:not(:empty))) { display: none; }
 tr:nth-child(2n) { background: #f6f8fa; }
 pre { background: #f6f8fa; padding: 1rem; overflow-x: auto; border-radius: 6px; }
 code { font: 85% ui-monospace, monospace; }

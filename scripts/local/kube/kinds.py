@@ -43,6 +43,7 @@ class Kind:
 
 
 NAMESPACE = Kind("", "v1", "Namespace", "ns", ("status",), namespaced=False)
+NODE = Kind("", "v1", "Node", "no", ("status",), namespaced=False)
 POD = Kind("", "v1", "Pod", "po", ("status", "log", "proxy"))
 SERVICE = Kind("", "v1", "Service", "svc", ("status", "proxy"))
 SECRET = Kind("", "v1", "Secret")
@@ -58,7 +59,7 @@ AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "hpa", ("statu
 ACCESS_REVIEW = Kind("authorization.k8s.io", "v1", "SelfSubjectAccessReview", namespaced=False)
 
 KINDS = (
-    NAMESPACE, POD, SERVICE, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, DEPLOYMENT, REPLICA_SET,
+    NAMESPACE, NODE, POD, SERVICE, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, DEPLOYMENT, REPLICA_SET,
     ENDPOINT_SLICE, LEASE, BUDGET, AUTOSCALER, ACCESS_REVIEW,
 )  # fmt: skip
 IN_ALL = (POD, SERVICE, DEPLOYMENT, REPLICA_SET, AUTOSCALER)

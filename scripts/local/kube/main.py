@@ -57,6 +57,7 @@ async def _serve(state: Path, port: int) -> None:
         await node.clean()  # what a killed one left behind
         for name in ("default", "kube-system"):
             admission.create(NAMESPACE, {"metadata": {"name": name}})
+        node.register()
         app = Api(admission, node, reach, token).application()
         async with serving.served(app, port, authority.server()) as bound:
             serving.write(kubeconfig, serving.kubeconfig(f"https://127.0.0.1:{bound}", authority.ca, {"token": token}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,14 +12,15 @@ import aiohttp
 
 from . import podspec
 from .admission import Admission, stamp
-from .engine import Engine, EngineError
+from .engine import THREADS, Engine, EngineError
 from .errors import ApiError, bad_request
-from .kinds import POD, Object
+from .kinds import NODE, POD, Object
 from .runner import Runner
 from .store import Change, place
 
 NAME = "stand-in"
 LABEL = "ml-deploy.stand-in"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Node:
@@ -31,6 +33,16 @@ class Node:
         self.runners: dict[str, Runner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.store.listeners.append(self._changed)
+
+    def register(self) -> None:
+        """The object of this one node."""
+        have = {**{name: str(value) for name, value in podspec.capacity().items()}, "pods": str(THREADS)}
+        labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": NAME}
+        node = self.admission.create(NODE, {"metadata": {"name": NAME, "labels": labels}, "spec": {}})
+        status = {"capacity": have, "allocatable": have, "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                  "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": stamp()}],
+                  "nodeInfo": {"architecture": ARCHITECTURES.get(platform.machine(), ""), "operatingSystem": "linux"}}  # fmt: skip
+        self.admission.status(NODE, node, status)
 
     def _changed(self, change: Change) -> None:
         if change.kind is not POD:

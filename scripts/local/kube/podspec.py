@@ -29,9 +29,14 @@ def quantity(value: str | int | float) -> float:
     return float(parse_quantity(value))
 
 
+def capacity() -> dict[str, int]:
+    """What this machine has, in processors and bytes."""
+    return {"cpu": os.cpu_count() or 1, "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+
+
 def unschedulable(spec: Object) -> str:
     """Why one pod alone does not fit on this machine; empty when it does."""
-    have = {"cpu": os.cpu_count() or 1, "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+    have = capacity()
     wanted: dict[str, float] = {}
     for container in spec["containers"]:
         for name, value in (container["resources"].get("requests") or {}).items():

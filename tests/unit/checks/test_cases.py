@@ -220,6 +220,12 @@ def test_the_table_shows_failures_first_and_defuses_markup(tmp_path: Path) -> No
     assert table[3] == "| fine | ✅ | 2.0 ms |"
 
 
+def test_the_table_has_no_column_of_times_where_none_was_taken(tmp_path: Path) -> None:
+    (case,) = load(written(tmp_path, {"name": "fine", "request": 1, "expect": 1}))
+    table = Report((judge_answer(case, Answer(200, {}, b"1")),)).table()
+    assert table.splitlines() == ["| golden prediction | answer |", "|---|---|", "| fine | ✅ |"]
+
+
 def test_the_table_is_bounded(tmp_path: Path) -> None:
     table = judge(load(written(tmp_path, *[{"request": 1, "expect": 2}] * 300)), answering(1)).table()
     assert table.splitlines()[-1] == "| … and 250 more | | |"
