@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +17,9 @@ from local import base, engine, kind, serving
 from local.consumer import Consumer
 from local.runner import ROOT
 from local.state import State, wait_until
-from ml_deploy.adapters.cluster import connect
+from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.errors import MlDeployError
-from ml_deploy.releases.cluster import ApiError, Cluster, ClusterAccess, Ref
+from ml_deploy.releases.cluster import ApiError, ClusterAccess, Ref
 
 LOCAL = ROOT / "scripts" / "local"
 NAMESPACE = "ml-deploy-try"
@@ -178,19 +179,20 @@ class Stack:
 
     def _namespace(self, kubeconfig: Path) -> None:
         """Our namespace, made when it is missing; only one that we made is removed again."""
-        cluster = _connect(kubeconfig)
         ref = Ref("v1", "Namespace", "", NAMESPACE)
-        if cluster.get(ref) is None:
-            made = cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-            noted = {**(self._state.recall("namespaces") or {}), str(kubeconfig): made.object["metadata"]["uid"]}
-            self._state.note("namespaces", noted)
+        with closing(_connect(kubeconfig)) as cluster:
+            if cluster.get(ref) is None:
+                made = cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+                noted = {**(self._state.recall("namespaces") or {}), str(kubeconfig): made.object["metadata"]["uid"]}
+                self._state.note("namespaces", noted)
 
     def _remove_namespace(self) -> None:
         for kubeconfig, uid in (self._state.recall("namespaces") or {}).items():
             if Path(kubeconfig).is_relative_to(self._state.folder):
                 continue  # the whole cluster goes
             try:
-                _connect(Path(kubeconfig)).delete(Ref("v1", "Namespace", "", NAMESPACE), uid=uid)
+                with closing(_connect(Path(kubeconfig))) as cluster:
+                    cluster.delete(Ref("v1", "Namespace", "", NAMESPACE), uid=uid)
                 self._say(f"Removed: namespace {NAMESPACE} of {kubeconfig}")
             except (MlDeployError, ApiError) as error:
                 self._say(f"Namespace {NAMESPACE} of {kubeconfig} could not be removed: {error}")
@@ -248,7 +250,7 @@ def _code(part: str) -> str:
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _connect(kubeconfig: Path) -> Cluster:
+def _connect(kubeconfig: Path) -> ApiServer:
     return connect(ClusterAccess(kubeconfig=str(kubeconfig), namespace=NAMESPACE), _no_azure, lambda _secret: None)
 
 
