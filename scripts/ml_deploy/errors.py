@@ -177,3 +177,8 @@ class Cancelled(MlDeployError):
     reason = "cancelled"
     exit_code = 130
     title = "Cancelled"
+
+
+def cause(error: Exception) -> str:
+    """Why a file could not be read or written, for a sentence: `No such file or directory`."""
+    return str(getattr(error, "strerror", None) or error)

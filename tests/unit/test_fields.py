@@ -70,3 +70,21 @@ def test_durations(text: str, seconds: float | None) -> None:
 @pytest.mark.parametrize(("text", "size"), [("500MB", 500_000_000), ("2GiB", 2**31), ("12", 12), ("", None)])
 def test_sizes(text: str, size: int | None) -> None:
     assert fields.parse_size(text) == size
+
+
+def test_a_number_has_its_bounds_and_several_names_are_inputs() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Numbers:
+        port: int = fields.integer("Port.", minimum=1, maximum=65535)
+        url: str = fields.text("Address.")
+
+        @staticmethod
+        def contradictions(given: Mapping[str, str]) -> Iterator[str]:
+            if "port" in given and "url" in given:
+                yield "`port` and `url` do not go together"
+
+    assert fields.read(Numbers, {"port": "65535"}).port == 65535
+    with pytest.raises(InputError, match="^The input `port` must be 65535 or less"):
+        fields.read(Numbers, {"port": "65536"})
+    with pytest.raises(InputError, match="^The inputs `port` and `url` do not go together"):
+        fields.read(Numbers, {"port": "80", "url": "x"})

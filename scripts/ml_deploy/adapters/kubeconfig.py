@@ -93,7 +93,7 @@ def endpoint(config: Config, folder: Path, *, context: str = "", namespace: str 
     if name not in contexts:
         raise InputError(
             f"The kubeconfig has no context {name!r}." if name else "The kubeconfig has no current context.",
-            hint=f"Set `context` to one of: {', '.join(sorted(map(str, contexts))) or 'none is there'}.",
+            hint=f"Set `kube-context` to one of: {', '.join(sorted(map(str, contexts))) or 'none is there'}.",
         )
     chosen = contexts[name]
     cluster = _named(config, "clusters", "cluster", chosen.get("cluster"))
@@ -129,7 +129,10 @@ def _parse(text: str, source: str) -> Config:
         where = f", line {mark.line + 1}" if mark else ""
         raise InputError(f"The kubeconfig in {source} is not YAML{where}.") from error
     if not isinstance(config, dict) or "clusters" not in config:
-        raise InputError(f"There is no kubeconfig in {source}: it has no `clusters`.")
+        raise InputError(
+            f"There is no kubeconfig in {source}: it has no `clusters`.",
+            hint="`kubeconfig` takes a path or the kubeconfig's text, as `kubectl config view --raw` prints it.",
+        )
     return config
 
 

@@ -69,7 +69,9 @@ class Inputs:
         default=True,
     )
     cases: str = text("Golden predictions to ask the container: a JSONL file (see the README).")
-    port: int | None = integer("Port that the container serves on. Default: the image's only `EXPOSE`.", minimum=1)
+    port: int | None = integer(
+        "Port that the container serves on. Default: the image's only `EXPOSE`.", minimum=1, maximum=65535
+    )
     health_path: str = text(
         "Path that answers 200 when the container is ready. Default: `/v2/health/ready` for a generated image; for your own, any answer counts."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import InputError, ModelRejected
+from ml_deploy.errors import InputError, ModelRejected, cause
 from ml_deploy.images import generate, reference
 from ml_deploy.images.engine import BuildRequest
 from ml_deploy.models import sandbox
@@ -166,7 +166,8 @@ def _requirements(path: str) -> list[str]:
         written = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"The requirements file {path} cannot be read: {error}", hint="`requirements` is the path of a text file."
+            f"The requirements file {path} cannot be read: {cause(error)}.",
+            hint="`requirements` is the path of a text file.",
         ) from error
     found = [line.strip() for line in written.splitlines()]
     outside = next(

@@ -60,7 +60,9 @@ class Inputs(ClusterInputs):
     image_paths: tuple[str, ...] = lines(
         "Where custom resources keep images outside of containers, one Kind:path a line: `Model:spec.server.image`."
     )
-    port: int = integer("Port that the container listens on (generated objects).", default="8000", minimum=1)
+    port: int = integer(
+        "Port that the container listens on (generated objects).", default="8000", minimum=1, maximum=65535
+    )
     replicas: int = integer("Number of pods (generated objects).", default="2", minimum=1)
     min_replicas: int | None = integer("Least pods under the autoscaler (generated objects). Default: 2.", minimum=1)
     max_replicas: int | None = integer("Most pods; asks for an autoscaler on CPU (generated objects).", minimum=1)

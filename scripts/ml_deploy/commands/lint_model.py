@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_deploy import __version__
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import InputError, ModelRejected
+from ml_deploy.errors import InputError, ModelRejected, cause
 from ml_deploy.models import gates, loaders, manifests, metrics, report, rules, sandbox, sarif, terminal
 from ml_deploy.models import policy as policies
 from ml_deploy.models.digest import Hashing, model_files
@@ -86,7 +86,7 @@ class Inputs:
 def _whose_signature(given: Mapping[str, str]) -> Iterator[str]:
     ways = [name for name in ("public-key", "certificate-chain", "identity") if name in given]
     if "signature" in given and len(ways) != 1:
-        yield "`signature` needs one of `public-key`, `certificate-chain` and `identity`: whose signature must it be?"
+        yield "`signature` needs one of `public-key`, `certificate-chain` and `identity`, which say whose signature it must be"
     if "signature" not in given and ways:
         yield f"`signature` is missing: `{ways[0]}` needs it"
     if ("identity" in given) != ("identity-provider" in given):
@@ -221,12 +221,21 @@ def _beside(inputs: Inputs) -> list[Inspection]:
     return found
 
 
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"The findings cannot be written to {path}: {cause(error)}.", hint="Check the input `sarif`."
+        ) from error
+
+
 def _result(adapters: Adapters, inspections: list[Inspection], digest: str, sarif_path: str) -> Result:
     verdict = worst(finding for one in inspections for finding in one.findings)
     text = report.as_json(inspections, digest)
     if sarif_path:
         findings = sarif.as_dict(inspections, __version__, adapters.job.workspace)
-        Path(sarif_path).write_text(json.dumps(findings, indent=1), encoding="utf-8")
+        _write(sarif_path, json.dumps(findings, indent=1))
     return Result(
         sarif=str(Path(sarif_path).absolute()) if sarif_path else "",
         report=str(adapters.job.report("lint-model.json", text)),

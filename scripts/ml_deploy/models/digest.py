@@ -27,8 +27,8 @@ def model_digest(paths: Iterable[str | Path]) -> str:
 
 def model_files(paths: Iterable[str | Path]) -> list[Path]:
     """All files that `paths` names, folders walked, each once, sorted. Raises InputError when there are none."""
-    found: set[Path] = set()
-    for path in map(Path, paths):
+    found, named = set[Path](), [Path(path) for path in paths]
+    for path in named:
         if path.is_dir():
             found.update(inner for inner in path.rglob("*") if inner.is_file() and not _versioning(inner, path))
         elif path.is_file():
@@ -36,7 +36,8 @@ def model_files(paths: Iterable[str | Path]) -> list[Path]:
         else:
             raise InputError(f"There is no model at {path}.", hint="Check the path, and that it was checked out.")
     if not found:
-        raise InputError("The model has no files.", hint="Name a file, or a folder with files in it.")
+        folders = ", ".join(map(str, named))
+        raise InputError(f"There is no file in {folders}.", hint="Name a model file, or a folder with files in it.")
     return sorted({file.absolute(): file for file in sorted(found)}.values())
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ml_deploy.errors import InputError
+from ml_deploy.errors import InputError, cause
 from ml_deploy.models.findings import Finding, Verdict
 
 #: Distribution, first version without the hole, what it is.
@@ -31,7 +31,7 @@ def judge(path: str) -> tuple[Finding, ...]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"The requirements {path} cannot be read: {error}.", hint="Check the input `requirements`."
+            f"The requirements {path} cannot be read: {cause(error)}.", hint="Check the input `requirements`."
         ) from error
     return tuple(finding for number, line in enumerate(lines, 1) for finding in _line(line, number, path))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ml_deploy.errors import InputError
+from ml_deploy.errors import InputError, cause
 from ml_deploy.models.findings import Finding, Verdict
 
 _SUM = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
@@ -78,7 +78,7 @@ def _read_sums(path: str) -> dict[str, str]:
         lines = Path(path).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError as error:
         raise InputError(
-            f"The checksums {path} cannot be read: {error}.", hint="Check the input `checksums`."
+            f"The checksums {path} cannot be read: {cause(error)}.", hint="Check the input `checksums`."
         ) from error
     folder, expected = Path(path).absolute().parent, dict[str, str]()
     for number, line in enumerate(lines, 1):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_deploy.errors import InputError
+from ml_deploy.errors import InputError, cause
 from ml_deploy.models.findings import Finding, Verdict
 
 _KEYS = ("greater-is-better", "threshold", "min-absolute-change", "min-relative-change")
@@ -67,7 +67,7 @@ def read_thresholds(path: str) -> tuple[Threshold, ...]:
         node = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"The thresholds {path} cannot be read: {error}.", hint="Check the input `thresholds`."
+            f"The thresholds {path} cannot be read: {cause(error)}.", hint="Check the input `thresholds`."
         ) from error
     except yaml.MarkedYAMLError as error:
         raise _wrong(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_deploy.errors import InputError
+from ml_deploy.errors import InputError, cause
 
 _GLOBAL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _OPERATOR = re.compile(r"[A-Za-z_][\w.\-]*:[A-Za-z_]\w*")
@@ -85,7 +85,9 @@ def load(path: str | Path, parse_size: Parse, parse_duration: Parse) -> Policy:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The policy {path} cannot be read: {error}.", hint="Check the input `policy`.") from error
+        raise InputError(
+            f"The policy {path} cannot be read: {cause(error)}.", hint="Check the input `policy`."
+        ) from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

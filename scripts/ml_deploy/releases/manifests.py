@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_deploy.errors import ManifestError
+from ml_deploy.errors import ManifestError, cause
 from ml_deploy.releases.cluster import Object
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _text(path: Path, root: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"The manifest {_shown(path, root)} cannot be read: {error}.") from error
+        raise ManifestError(f"The manifest {_shown(path, root)} cannot be read: {cause(error)}.") from error
 
 
 def _shown(path: Path, root: Path) -> str:

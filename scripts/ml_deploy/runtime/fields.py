@@ -77,9 +77,11 @@ def choice(description: str, choices: tuple[str, ...], *, default: str) -> Any:
     return _input(Input(description, _one_of(choices), default, choices=choices))
 
 
-def integer(description: str, *, default: str = "", minimum: int = 0, required: bool = False) -> Any:
+def integer(
+    description: str, *, default: str = "", minimum: int = 0, maximum: int | None = None, required: bool = False
+) -> Any:
     """A whole number, or None when unset."""
-    return _input(Input(description, _number(int, minimum), default, required))
+    return _input(Input(description, _number(int, minimum, maximum), default, required))
 
 
 def number(description: str, *, default: str = "", minimum: float = 0.0) -> Any:
@@ -150,7 +152,7 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
-def _number(kind: type, minimum: float) -> Callable[[str], Any]:
+def _number(kind: type, minimum: float, maximum: float | None = None) -> Callable[[str], Any]:
     def parse(value: str) -> Any:
         if not value.strip():
             return None
@@ -160,6 +162,8 @@ def _number(kind: type, minimum: float) -> Callable[[str], Any]:
             raise ValueError(f"must be a {'whole ' if kind is int else ''}number") from None
         if not parsed >= minimum or parsed == float("inf"):
             raise ValueError(f"must be {minimum:g} or more")
+        if maximum is not None and parsed > maximum:
+            raise ValueError(f"must be {maximum} or less")
         return parsed
 
     return parse
@@ -222,7 +226,8 @@ def _value(spec: Input, raw: str) -> Any:
 
 def _invalid(problems: list[str]) -> InputError:
     if len(problems) == 1:
-        message = f"The input {problems[0].rstrip('.')}."
+        several = re.match("`[^`]+`(, | and )`", problems[0])
+        message = f"The input{'s' if several else ''} {problems[0].rstrip('.')}."
     else:
         message = f"{len(problems)} inputs are not right:\n" + "\n".join(f"- {p}" for p in problems)
     return InputError(message, hint="Change the `with:` block of this step (or the options on the terminal).")

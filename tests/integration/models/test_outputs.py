@@ -137,6 +137,12 @@ def test_sarif_of_a_good_model_has_no_results(step: Step) -> None:
     assert _results(step)["results"] == []
 
 
+def test_sarif_that_cannot_be_written_is_an_input_that_is_not_right(step: Step) -> None:
+    joblib.dump(_pipeline(), step.workspace / "churn.joblib")
+    ran = step.run(model="churn.joblib", sarif="no-such-folder/findings.sarif")
+    assert ran.code == 2 and "no-such-folder/findings.sarif: No such file or directory" in ran.log
+
+
 def _many(folder: Path) -> None:
     """A thousand files; fifty findings, the worst of them not first."""
     good = pickle.dumps({"a": [1.5] * 10})
