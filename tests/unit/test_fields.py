@@ -84,7 +84,7 @@ def test_a_number_has_its_bounds_and_several_names_are_inputs() -> None:
                 yield "`port` and `url` do not go together"
 
     assert fields.read(Numbers, {"port": "65535"}).port == 65535
-    with pytest.raises(InputError, match="^The input `port` must be 65535 or less"):
+    with pytest.raises(InputError, match=r"^The input `port` must be 65535 or less"):
         fields.read(Numbers, {"port": "65536"})
-    with pytest.raises(InputError, match="^The inputs `port` and `url` do not go together"):
+    with pytest.raises(InputError, match=r"^The inputs `port` and `url` do not go together"):
         fields.read(Numbers, {"port": "80", "url": "x"})

@@ -75,5 +75,5 @@ def test_a_name_with_a_line_break_is_no_second_line(tmp_path: Path) -> None:
 def test_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model at"):
         model_digest([tmp_path / "missing"])
-    with pytest.raises(InputError, match="no files"):
+    with pytest.raises(InputError, match="no file in"):
         model_digest([tmp_path])
