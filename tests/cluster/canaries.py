@@ -126,6 +126,10 @@ class Clients:
             self.total = Counted(words for _, words in self.times)
         return self.total
 
+    def failures(self) -> list[str]:
+        """What was not answered, with seconds since the first request."""
+        return [f"{at - self.times[0][0]:.1f} s: {words}" for at, words in self.times if words.startswith("failed")]
+
     def between(self, start: float, end: float) -> Counted:
         """What they saw between two times of `time.monotonic`."""
         return Counted(words for at, words in self.times if start <= at < end)

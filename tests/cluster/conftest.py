@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", default="", help="run the cluster tier against this Kubernetes")
+    parser.addoption("--gateway", default="traefik:8081", help="CLASS:PORT of the Gateway API in that Kubernetes")
     parser.addoption("--every-write", action="store_true", help="kill runs at each of their writes, not at a few")
 
 

@@ -30,7 +30,7 @@ def test_a_good_canary_promotes(runner: Runner, busybox: str) -> None:
     assert second.code == 0, second.log
     assert (second.outputs["status"], second.outputs["previous-revision"]) == ("good", "1")
     assert second.report["canary"][0]["share"] == 50 and second.report["canary"][0]["pods"] == 1
-    assert users.total.failed == {} and users.total["v1"] and users.total["v2"]
+    assert users.failures() == [] and users.total["v1"] and users.total["v2"]
     runner.plain("v2", 2)
     assert states(runner.cluster) == {2: "good", 1: "superseded"}
 

@@ -42,8 +42,8 @@ class Canary:
         return self._rolling.shape(cluster, manifests, app=app, images=images)
 
     def rights(self, cluster: Cluster, objects: Sequence[Object]) -> list[Right]:
-        """None beyond."""
-        return []
+        """What is needed beyond depends on how traffic comes: see `canary_setup.rights`."""
+        return self._rolling.rights(cluster, objects)
 
     def before_traffic(self, stage: Stage) -> Report | None:
         """On a gateway canary pods that nobody reaches are asked; else one pod of its own, as with `rolling`."""
@@ -86,6 +86,7 @@ class Canary:
         if self._trial:
             self._trial.remove()
             self._trial.close()
+        self._rolling.afterwards(stage)
 
     def withdraw(self, stage: Stage) -> None:
         """An abort has brought the traffic back already, whatever is to be done on failure."""
