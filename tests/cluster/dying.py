@@ -24,11 +24,12 @@ from tests.cluster.apps import PREDICT
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.adapters.kube_http import Response
 from ml_deploy.checks.cases import parse
-from ml_deploy.commands import rollback
+from ml_deploy.commands import deploy_aks, rollback
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
 from ml_deploy.releases.deployment import Deployment, Plan
 from ml_deploy.releases.lease import Lock, identity
+from ml_deploy.releases.stage import CanaryPlan
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
@@ -73,9 +74,15 @@ def main(kubeconfig: str, namespace: str, when: str, at: int, what: str) -> None
                   "timeout": "60s"}  # fmt: skip
         rollback.run(fields.read(rollback.Inputs, inputs), cast(Adapters, wiring))
         return
+    if what in ("promote", "reject"):
+        inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "action": what, "revision": "2"}
+        deploy_aks.run(fields.read(deploy_aks.Inputs, inputs), cast(Adapters, wiring))
+        return
     cluster = wiring.cluster(ClusterAccess(kubeconfig=kubeconfig, namespace=namespace))
     case = parse(json.dumps({"path": PREDICT, "method": "GET", "status": 200}), 1)
-    plan = Plan(app="web", objects=json.load(sys.stdin), strategy=what, cases=[case])
+    plan = Plan(
+        app="web", objects=json.load(sys.stdin), strategy=what, cases=[case], canary=CanaryPlan(steps=(50, 100))
+    )
     with Lock(cluster, namespace, "web", holder=identity(), clock=time, tell=print).held(wait=60) as lock:
         Deployment(cluster, plan, clock=time, until=time.monotonic() + 60, tell=print, guard=lock.guard).run()
 

@@ -15,7 +15,7 @@ from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import Records, Release
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import CanaryPlan, Stage
-from ml_deploy.releases.strategies import canary_records
+from ml_deploy.releases.strategies import canary_records, canary_trial
 
 _LAST_WORDS = 2.0  # seconds of patience for letting go of the lock
 _RATE = 10.0
@@ -44,11 +44,11 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
         records = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
         release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
         report.images = release.images
-        if done:
-            return _nothing_to_do(report, cluster, records, release)
         plan = _plan(inputs, adapters, release, asked)
+        stage = Stage(cluster, plan, clock, until, report.tell, lock.guard, Progress(release=release), records)
+        if done:
+            return _nothing_to_do(report, cluster, stage)
         if inputs.action == "reject":
-            stage = Stage(cluster, plan, clock, until, report.tell, lock.guard, Progress(release=release), records)
             return _rejected(report, cluster, stage, f"rejected by {adapters.job.run_url or 'hand'}")
         deployment = Deployment(cluster, plan, clock=clock, until=until, tell=report.tell, guard=lock.guard)
         try:
@@ -78,7 +78,9 @@ def _rejected(report: Reporter, cluster: Cluster, stage: Stage, why: str) -> Res
     return report.settled(cluster, progress, told)
 
 
-def _nothing_to_do(report: Reporter, cluster: Cluster, records: Records, release: Release) -> Result:
-    """A job that is run again finds its work done."""
+def _nothing_to_do(report: Reporter, cluster: Cluster, stage: Stage) -> Result:
+    """A job that is run again finds its work done; where it was killed at the very end, a canary is still there."""
+    canary_trial.clean(stage)
+    release, records = stage.release, stage.records
     progress = Progress(release=records.load(release), previous=records.current())
     return report.settled(cluster, progress, f"nothing to do: revision {release.revision} is {release.state} already")

@@ -42,6 +42,7 @@ def pod_labels(app: str) -> dict[str, str]:
 
 def deployment(
     workload: Object,
+    namespace: str,
     *,
     app: str,
     revision: int,
@@ -64,7 +65,7 @@ def deployment(
         notes[STABLE_PODS] = str(stable_pods)
     return {
         "apiVersion": workload["apiVersion"], "kind": "Deployment", "spec": spec,
-        "metadata": {"name": name_of(workload["metadata"]["name"]), "namespace": workload["metadata"]["namespace"],
+        "metadata": {"name": name_of(workload["metadata"]["name"]), "namespace": namespace,
                      "labels": labels(app, revision), "annotations": notes},
     }  # fmt: skip
 

@@ -70,7 +70,7 @@ class Trial:
             stage.cluster, setup.workload, stage.objects, ending=f"-r{revision}-canary", labels=labels
         )
         canary = canary_objects.deployment(
-            workload, app=app, revision=revision, pods=self.traffic.pods(share),
+            workload, self._ref.namespace, app=app, revision=revision, pods=self.traffic.pods(share),
             stable_pods=None if by_gateway else setup.total, apart_from=setup.services if by_gateway else (),
         )  # fmt: skip
         led = [one for one in setup.services if by_gateway and one["metadata"]["name"] == setup.service]
