@@ -44,11 +44,15 @@ def verdict(obj: Object) -> Verdict:
 
 def waited_for(obj: Object) -> bool:
     """Whether a deployment waits for this object at all."""
-    kind, api_version = obj.get("kind", ""), str(obj.get("apiVersion", ""))
-    if kind == "Service":
+    if obj.get("kind") == "Service":
         return (obj.get("spec") or {}).get("type") == "LoadBalancer"
-    group = api_version.rpartition("/")[0]
-    return kind in _JUDGES or ("." in group and not group.endswith(".k8s.io"))  # else a custom resource
+    return obj.get("kind") in _JUDGES or is_custom(obj)
+
+
+def is_custom(obj: Object) -> bool:
+    """Whether this is a custom resource, of which nothing is known but its conditions."""
+    group = str(obj.get("apiVersion", "")).rpartition("/")[0]
+    return obj.get("kind") not in _JUDGES and "." in group and not group.endswith(".k8s.io")
 
 
 def condition(obj: Object, kind: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases import diagnosis, newpods, rollout
 from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf
 from ml_deploy.releases.diagnosis import Finding
+from ml_deploy.releases.owned import Owned
 
 _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
@@ -72,6 +73,8 @@ class _Wait:
         self._seconds, self._stable_for = seconds, stable_for
         self._started = clock.monotonic()
         self._until = self._started + seconds
+        self._owned = Owned(cluster, [one.obj for one in watched.values()])
+        self._knows_owned = not self._owned.watches
         self._done_since: float | None = None
         self._only_address_since: float | None = None
         self._changed = self._started
@@ -108,12 +111,20 @@ class _Wait:
         names: dict[tuple[str, str, str], list[str]] = {}
         for ref in self._watched:
             names.setdefault(ref[:3], []).append(ref.name)
+        for of in self._owned.watches:  # all of the kind, for nobody knows their names
+            names.setdefault(of[:3], []).append("")
         return [WatchOf(*where, name=found[0] if len(found) == 1 else "") for where, found in names.items()]
 
     def _see(self, kind: str, obj: Object) -> None:
         meta = obj["metadata"]
-        known = self._watched.get(_ref(self._cluster, obj))
+        ref = _ref(self._cluster, obj)
+        if obj in self._owned:
+            self._watched.setdefault(ref, _Watched(ref, obj))
+        known = self._watched.get(ref)
         if known is None:
+            return
+        if kind == "DELETED" and obj in self._owned:  # by its controller, which made another
+            del self._watched[ref]
             return
         if kind == "DELETED":
             finished = known.ref.kind == "Job" and isinstance(known.verdict, rollout.Done)  # its time to live is over
@@ -131,7 +142,7 @@ class _Wait:
 
     def _is_done(self) -> bool:
         now = self._clock.monotonic()
-        if not self._ready(now):
+        if not (self._ready(now) and self._also_what_they_made(now)):
             self._done_since = None
             return False
         if self._done_since is None:
@@ -139,6 +150,14 @@ class _Wait:
             if self._stable_for:
                 self._tell(f"ready after {now - self._started:.1f} s; watching it for {self._stable_for:g} s more")
         return now - self._done_since >= self._stable_for
+
+    def _also_what_they_made(self, now: float) -> bool:
+        """Custom resources are ready when their workloads are; those are looked for once, and watched from then on."""
+        if not self._knows_owned:
+            self._knows_owned = True
+            for obj in self._owned.live():
+                self._see("ADDED", obj)
+        return self._ready(now)
 
     def _ready(self, now: float) -> bool:
         """All are Done; for a load balancer's address alone the others do not wait long: not every cluster has one."""

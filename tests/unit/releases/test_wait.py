@@ -213,3 +213,59 @@ def test_while_things_move_pods_are_looked_at_rarely() -> None:
     moving = [(float(second), deployment(0)) for second in range(60)]
     wait([*moving, (60, deployment(1))], pods=pods, seconds=90)
     assert 1 <= len(looks) <= 6
+
+
+def resource(generation: int = 1) -> Object:
+    status = {"observedGeneration": generation, "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "status": status,
+            "metadata": {"name": "web", "namespace": "ml", "uid": "isvc", "generation": generation}}  # fmt: skip
+
+
+def owned(available: int) -> Object:
+    made = deployment(available)
+    made["metadata"]["ownerReferences"] = [{"uid": "isvc", "controller": True}]
+    return made
+
+
+class WithOwned(Fake):
+    """A cluster with one Deployment of a custom resource, as it is when somebody lists it."""
+
+    made: Object | None = None
+    may = True
+
+    def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
+        assert (group, namespace) == ("apps", "ml") and verb in ("list", "watch")
+        return self.may
+
+    def list(self, api_version: str, kind: str, namespace: str, **given: str) -> list[Object]:
+        if kind in ("Deployment", "StatefulSet"):
+            assert self.may
+            return [deployment(0, name="other"), self.made] if self.made and kind == "Deployment" else []
+        return super().list(api_version, kind, namespace, **given)
+
+
+def test_a_custom_resource_is_ready_when_its_workloads_are() -> None:
+    clock = Clock()
+    fake = WithOwned(clock, [(0, resource()), (3, deployment(0, name="other")), (5, owned(1))])
+    fake.made = owned(0)
+    told: list[str] = []
+    words = wait_ready(cast(Cluster, fake), [resource()], seconds=20, clock=clock, tell=told.append)
+    assert clock.now == 105.0 and words == {"InferenceService web": "ready", "Deployment web": "1 of 1 ready"}
+    assert WatchOf("apps/v1", "Deployment", "ml") in fake.watched
+    assert "Deployment web: 0 of 1 new pods available" in told
+
+
+def test_a_custom_resource_without_workloads_is_ready_by_its_word() -> None:
+    clock = Clock()
+    fake = WithOwned(clock, [(0, resource())])
+    assert wait_ready(cast(Cluster, fake), [resource()], seconds=20, clock=clock, tell=lambda _: None) == {
+        "InferenceService web": "ready"
+    }
+
+
+def test_workloads_that_we_may_not_see_are_not_waited_for() -> None:
+    clock = Clock()
+    fake = WithOwned(clock, [(0, resource())])
+    fake.may = False
+    assert wait_ready(cast(Cluster, fake), [resource()], seconds=20, clock=clock, tell=lambda _: None)
+    assert [of.kind for of in fake.watched] == ["InferenceService"]
