@@ -78,7 +78,7 @@ def test_failure_before_promotion(cluster: ApiServer, busybox: str) -> None:
     release(cluster, service(), web(busybox, answer="v1"), answer="v1")
     for rollback, left in ((30.0, ["web-blue"]), (None, ["web-blue", "web-green"])):
         with fails("rollout"):
-            release(cluster, service(), web(busybox, crash=True), answer="v2", rollback_timeout=rollback, seconds=6)
+            release(cluster, service(), web(busybox, crash=True), answer="v2", rollback_timeout=rollback, seconds=4)
         assert serves(cluster) == "v1" and names(cluster) == left
     release(cluster, service(), web(busybox, answer="v2"), answer="v2")
     assert serves(cluster) == "v2"
@@ -88,7 +88,7 @@ def test_failure_after_promotion(cluster: ApiServer, busybox: str) -> None:
     """It gets ready, answers rightly, is switched to, and fails while it is watched: the old colour serves again."""
     release(cluster, service(), web(busybox, answer="v1"), answer="v1")
     with pytest.raises(Failed) as caught:
-        release(cluster, service(), fading(web(busybox, answer="v2"), 4), answer="v2", stable_for=30.0, seconds=10)
+        release(cluster, service(), fading(web(busybox, answer="v2"), 4), answer="v2", stable_for=30.0, seconds=7)
     assert caught.value.progress.rolled_back_to and caught.value.progress.rolled_back_to.revision == 1
     assert serves(cluster) == "v1" and names(cluster) == ["web-blue"]
     assert states(cluster) == {1: "good", 2: "rolled-back"}
@@ -144,6 +144,30 @@ def test_adoption_and_back(cluster: ApiServer, busybox: str) -> None:
     )
     assert serves(cluster) == "v2" and names(cluster) == ["web-blue", "web-green"]
     assert mode(cluster, "settings-blue") == "new" and mode(cluster, "settings-green") == "next"
+
+
+def test_adoption_of_an_app_by_another_name(cluster: ApiServer, busybox: str) -> None:
+    """What the Service leads to is what users would miss, whatever it is called."""
+    old = web(busybox, answer="v0")
+    old["metadata"]["name"] = "made-by-hand"
+    created = [cluster.create({**o, "metadata": {**o["metadata"], "namespace": cluster.namespace}}).object
+               for o in (service(), old)]  # fmt: skip
+    wait_ready(cluster, created, seconds=30, clock=time, tell=print)
+    release(cluster, service(), web(busybox, answer="v1"), answer="v1")
+    assert serves(cluster) == "v1" and names(cluster) == ["made-by-hand", "web-blue"]
+    assert roll_back(cluster, to=0).release.revision == 0
+    assert serves(cluster) == "v0" and names(cluster) == ["made-by-hand"]
+
+
+def test_other_labels_in_each_release(cluster: ApiServer, busybox: str) -> None:
+    """A selector cannot be changed, but a colour is made anew each time."""
+    for version in ("v1", "v2", "v3"):
+        app, leads = web(busybox, answer=version), service()
+        for labels in (app["spec"]["selector"]["matchLabels"], app["spec"]["template"]["metadata"]["labels"],
+                       leads["spec"]["selector"]):  # fmt: skip
+            labels["version"] = version
+        release(cluster, leads, app, answer=version)
+        assert serves(cluster) == version
 
 
 def test_from_rolling_to_blue_green_and_back(cluster: ApiServer, busybox: str) -> None:

@@ -41,7 +41,7 @@ def test_no_request_fails(cluster: ApiServer, kubeconfig: str, busybox: str, tmp
         back = time.monotonic()
         time.sleep(8)  # the pods of v3 go
         found = users.finish()
-    assert codes == [12, 0, 0, 0] and alone == ["web-green"]
+    assert codes == [12, 0, 0, 0] and alone == ["web-blue"]
     assert found.failed == {} and found["bad"] == 0
     assert found["v1"] > 50 and found["v2"] > 50
     assert keep or found["v3"] > 0  # a connection that is alive stays with its pod, as long as that is kept

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.apps import PREDICT, config, service, web
+from tests.cluster.releasing import names, release, serves
 from tests.cluster.test_deploy import given
 from tests.cluster.test_jobs import job
 from tests.steps import Step, step
@@ -77,6 +78,12 @@ def test_the_role_is_enough(limited: ApiServer, busybox: str) -> None:
     restored = restore.restore(limited, records, first, second, wait=ready, tell=print)
     assert restored.removed == (f"ConfigMap b in namespace {namespace}",)
     records.trim(1)
+
+
+def test_the_role_is_enough_for_blue_green(limited: ApiServer, busybox: str) -> None:
+    for version in ("v1", "v2"):
+        release(limited, config("a", x=version), service(), web(busybox, answer=version), answer=version, keep_old=0.0)
+        assert serves(limited) == version and len(names(limited)) == 1
 
 
 def test_a_missing_right_is_named(limited: ApiServer) -> None:

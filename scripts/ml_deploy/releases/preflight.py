@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ml_deploy.errors import Conflict, Forbidden, ManifestError, MlDeployError
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
+from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.ownership import autoscaled
 from ml_deploy.releases.rollout import waited_for
@@ -123,6 +124,8 @@ def _refused(one: Manifest, error: ApiError, created: set[str], defined: set[tup
         return Checked(one, note=f"unknown until namespace {namespace} exists")
     if (obj["apiVersion"].partition("/")[0], obj["kind"]) in defined and error.code == 404:
         return Checked(one, note="unknown until its CustomResourceDefinition exists")
+    if base_of(obj) and "immutable" in message:
+        return Checked(one, note="the older one of this colour is removed before it is made")
     if "does not support dry run" in message:
         return Checked(one, note=f"unknown: {message}")
     if namespace:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ml_deploy.errors import Forbidden
-from ml_deploy.releases import rollout
+from ml_deploy.releases import rollout, snapshot
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colours import led_to, same, scaled, services_of
 from ml_deploy.releases.history import ref_of
@@ -45,13 +45,15 @@ class Switch:
 
 def needed(cluster: Cluster, objects: Sequence[Object]) -> Switch | None:
     """What must be switched for this release; None when its Services lead to its workloads already, or are not there."""
-    live = {id(one): found for one in services_of(objects) if (found := cluster.get(ref_of(one, cluster.namespace)))}
-    changed = [one for one in services_of(objects) if id(one) in live and _selector(live[id(one)]) != _selector(one)]
+    ours = services_of(objects)
+    seen = snapshot.listed(cluster, ours)
+    live = {id(one): found for one in ours if (found := seen.get(ref_of(one, cluster.namespace)))}
+    changed = [one for one in ours if id(one) in live and _selector(live[id(one)]) != _selector(one)]
     if not changed:
         return None
     kinds = sorted({obj["kind"] for obj in objects if obj.get("kind") in _WORKLOADS})
     places = dict.fromkeys(ref_of(one, cluster.namespace).namespace for one in changed)
-    there = [one for place in places for kind in kinds for one in _live(cluster, kind, place)]
+    there = [one for place in places for kind in kinds for one in live_workloads(cluster, kind, place)]
     services = [one for one in changed if leads_elsewhere(one, live[id(one)], objects, there)]
     if not services:
         return None
@@ -127,7 +129,7 @@ def _moved_autoscalers(cluster: Cluster, objects: Sequence[Object]) -> list[Obje
     return found
 
 
-def _live(cluster: Cluster, kind: str, namespace: str) -> list[Object]:
+def live_workloads(cluster: Cluster, kind: str, namespace: str) -> list[Object]:
     """The live workloads of a kind; where we may not see them, Services count as leading elsewhere."""
     try:
         return cluster.list("apps/v1", kind, namespace)

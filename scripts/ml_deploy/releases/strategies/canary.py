@@ -82,7 +82,7 @@ class Canary:
         return Ending.DONE
 
     def afterwards(self, stage: Stage) -> None:
-        """The canary goes, for the stable version has all of the traffic."""
+        """The canary goes, for the stable version has all of the traffic; so do colours of an earlier strategy."""
         if self._trial:
             self._trial.remove()
             self._trial.close()
