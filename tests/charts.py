@@ -38,9 +38,16 @@ spec: {containers: [{name: asks, image: busybox}]}
 """
 
 
-def definition(plural: str = "models", kind: str = "Model", group: str = "example.com") -> Object:
-    """A CustomResourceDefinition of a kind with a free-form spec."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+def definition(
+    plural: str = "models", kind: str = "Model", group: str = "example.com", fields: tuple[str, ...] = ()
+) -> Object:
+    """A CustomResourceDefinition of a kind with these fields in its spec, or a free-form one."""
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    spec_of = {
+        "type": "object",
+        "properties": {name: {"x-kubernetes-preserve-unknown-fields": True} for name in fields},
+    }
+    schema = {"type": "object", "properties": {"spec": spec_of}} if fields else free
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
     spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}

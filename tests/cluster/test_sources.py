@@ -190,3 +190,17 @@ def test_a_definition_and_its_resource_in_one_release(
     )
     assert gone.code == 0 and "CustomResourceDefinition" in gone.log and cluster.get(ref) is None, gone.log
     assert cluster.kind(f"{group}/v1", "Model")
+
+
+@pytest.mark.real_kubernetes
+def test_a_definition_that_changes_together_with_its_resource(
+    cluster: ApiServer, busybox: str, group: str, deploy: Deploy
+) -> None:
+    narrow, wide = (definition(group=group, fields=names) for names in (("server",), ("server", "size")))
+    assert deploy(narrow, model(group, busybox)).code == 0
+    wrong = deploy(narrow, model(group, busybox, size=2))
+    assert wrong.code == 10 and "size" in wrong.log, wrong.log
+    done = deploy(wide, model(group, busybox, size=2))
+    assert done.code == 0 and "unknown until its CustomResourceDefinition is changed" in done.log, done.log
+    live = cluster.get(Ref(f"{group}/v1", "Model", cluster.namespace, "m"))
+    assert live and live["spec"]["size"] == 2

@@ -44,7 +44,7 @@ def place(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Manifest]:
     placed, unknown = [], []
     for one in manifests:
         kind = cluster.kind(one.object["apiVersion"], one.object["kind"])
-        definition = defined.get((one.object["apiVersion"].partition("/")[0], one.object["kind"]))
+        definition = defined.get(_kind_of(one.object))
         if kind is None and definition is None:
             unknown.append(_unknown(one))
             continue
@@ -60,6 +60,10 @@ def place(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Manifest]:
 def _defines(definition: Object) -> tuple[str, str]:
     spec = definition.get("spec") or {}
     return str(spec.get("group")), str((spec.get("names") or {}).get("kind"))
+
+
+def _kind_of(obj: Object) -> tuple[str, str]:
+    return obj["apiVersion"].partition("/")[0], obj["kind"]
 
 
 def _unknown(one: Manifest) -> ManifestError:
@@ -97,11 +101,26 @@ def check(manifests: Sequence[Manifest], dry_run: Callable[[Object], Applied]) -
         return _check(manifest, dry_run, created, defined)
 
     if len(manifests) <= _FEW:
-        return [one(manifest) for manifest in manifests]
+        return _excused([one(manifest) for manifest in manifests])
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(one, manifests))
+        return _excused(list(pool.map(one, manifests)))
+
+
+def _excused(found: list[Checked]) -> list[Checked]:
+    """What a definition refuses that this very release changes is not refused yet: nobody knows."""
+    changing = {
+        _defines(one.after)
+        for one in found
+        if one.after and one.live and one.after["kind"] == "CustomResourceDefinition"
+        if one.after["spec"] != one.live["spec"]
+    }
+    return [
+        replace(one, problem=None, note=f"unknown until its CustomResourceDefinition is changed ({one.problem.message})")
+        if isinstance(one.problem, ManifestError) and _kind_of(one.manifest.object) in changing else one
+        for one in found
+    ]  # fmt: skip
 
 
 def _check(
@@ -122,7 +141,7 @@ def _refused(one: Manifest, error: ApiError, created: set[str], defined: set[tup
     namespace = missing_namespace(error)
     if namespace and namespace in created:
         return Checked(one, note=f"unknown until namespace {namespace} exists")
-    if (obj["apiVersion"].partition("/")[0], obj["kind"]) in defined and error.code == 404:
+    if _kind_of(obj) in defined and error.code == 404:
         return Checked(one, note="unknown until its CustomResourceDefinition exists")
     if base_of(obj) and "immutable" in message:
         return Checked(one, note="the older one of this colour is removed before it is made")

@@ -199,3 +199,24 @@ def test_the_pod_is_the_templates() -> None:
         "name": "web-ml-deploy-dry-run", "labels": {"app": "web"}, "annotations": {}, "namespace": "ml",
     }  # fmt: skip
     assert found.warning == "Deployment web: old"
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_what_a_definition_refuses_that_is_changed_by_this_release(changes: bool) -> None:
+    spec = {"group": "example.com", "names": {"kind": "Model"}, "versions": [1]}
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "m"},
+        "spec": spec,
+    }
+    resource = {"apiVersion": "example.com/v1", "kind": "Model", "metadata": {"name": "x"}}
+
+    def dry_run(obj: Object) -> Applied:
+        if obj is resource:
+            raise ApiError(422, "Invalid", "unknown field spec.size")
+        return Applied(crd, live={**crd, "spec": {**spec, "versions": [0 if changes else 1]}})
+
+    _, found = preflight.check([Manifest(crd), Manifest(resource)], dry_run)
+    assert (found.problem is None) is changes
+    assert ("unknown until its CustomResourceDefinition is changed" in found.note) is changes
