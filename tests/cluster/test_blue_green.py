@@ -50,6 +50,8 @@ def test_good_to_good(cluster: ApiServer, busybox: str) -> None:
     release(cluster, service(), web(busybox, answer="v3", replicas=2), answer="v3", keep_old=1.0)
     assert serves(cluster) == "v3" and names(cluster) == ["web-blue"]
     assert states(cluster) == {1: "superseded", 2: "superseded", 3: "good"}
+    assert roll_back(cluster, to=1).release.revision == 1  # two back: of the same colour as what is live
+    assert serves(cluster) == "v1" and names(cluster) == ["web-blue"]
 
 
 def test_good_to_bad_to_bad_to_good(cluster: ApiServer, busybox: str) -> None:

@@ -12,7 +12,7 @@ from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
-from ml_deploy.releases import diff, endpoint
+from ml_deploy.releases import diff, endpoint, leftovers
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Progress, serving
 from ml_deploy.releases.history import WAITING, ref_of
@@ -248,4 +248,6 @@ def _nodes(cluster: Cluster) -> Sequence[Object]:
 
 
 def _live(cluster: Cluster, one: Checked) -> Object | None:
-    return cluster.get(ref_of(one.manifest.object, cluster.namespace))
+    """What it is compared with: of a colour that is made beside another, the other one."""
+    obj = one.manifest.object
+    return leftovers.beside(cluster, obj) or cluster.get(ref_of(obj, cluster.namespace))

@@ -23,14 +23,16 @@ def diff(pairs: Iterable[tuple[Object | None, Object | None]]) -> str:
     parts = []
     for before, after in pairs:
         old, new = masked(before, after)
-        shown = after or before or {}
-        name = f"{shown['kind']}/{shown['metadata']['name']}"
         lines = difflib.unified_diff(
             render(old).splitlines() if old else [], render(new).splitlines() if new else [],
-            "/dev/null" if old is None else f"live/{name}", "/dev/null" if new is None else f"new/{name}", lineterm="", n=_CONTEXT,
+            _titled("live", old), _titled("new", new), lineterm="", n=_CONTEXT,
         )  # fmt: skip
         parts += list(lines)
     return "\n".join(parts)
+
+
+def _titled(which: str, obj: Object | None) -> str:
+    return f"{which}/{obj['kind']}/{obj['metadata']['name']}" if obj else "/dev/null"
 
 
 def render(obj: Object) -> str:

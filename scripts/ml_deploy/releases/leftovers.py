@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ml_deploy.errors import Forbidden
 from ml_deploy.releases import newpods, removal
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
-from ml_deploy.releases.colours import BASE, COLOUR, led_to, services_of
+from ml_deploy.releases.colours import BASE, COLOUR, COLOURS, base_of, led_to, services_of
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import owner
@@ -46,6 +46,19 @@ def plain(cluster: Cluster, app: str, coloured: Iterable[Object], uids: set[str]
 def _adopted(live: Object, app: str, uids: set[str]) -> bool:
     """A Deployment that was there before us and that a release of ours has replaced; its configuration stays."""
     return live["kind"] == "Deployment" and live["metadata"]["uid"] in uids and not owner(live, app)
+
+
+def beside(cluster: Cluster, obj: Object) -> Object | None:
+    """What serves now in place of an object of a colour: its other colour, else its plain self; None for what has none."""
+    base = base_of(obj)
+    for colour in (*COLOURS, "") if base else ():
+        name = f"{base}-{colour}" if colour else base
+        live = (
+            None if name == obj["metadata"]["name"] else cluster.get(ref_of(obj, cluster.namespace)._replace(name=name))
+        )
+        if live:
+            return live
+    return None
 
 
 def remove(cluster: Cluster, objects: Sequence[Object], *, tell: Tell, guard: Guard) -> list[Object]:

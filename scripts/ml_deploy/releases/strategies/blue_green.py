@@ -94,7 +94,9 @@ class BlueGreen:
 
     def afterwards(self, stage: Stage) -> None:
         """The old colour goes when `keep_old` has passed, or stays as the way back; what is older goes in any case."""
-        stays = {self._by.colour} if stage.plan.keep_old is not None else {self._by.colour, *map(_colour, self._was)}
+        stays = {self._by.colour}
+        if stage.plan.keep_old is None:  # where nothing served, nobody knows which of the others is the way back
+            stays |= {_colour(one) for one in self._was} or {*colours.COLOURS, ""}
         cluster, app = stage.cluster, stage.plan.app
         found = leftovers.of_colours(cluster, app)
         old = [obj for obj in found if _colour(obj) not in stays]
