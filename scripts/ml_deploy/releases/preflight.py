@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ml_deploy.errors import Conflict, Forbidden, ManifestError, MlDeployError
+from ml_deploy.releases import definitions
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.colours import base_of
+from ml_deploy.releases.definitions import Defined, defined, defined_by, kind_of
 from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.ownership import autoscaled
 from ml_deploy.releases.rollout import waited_for
@@ -38,13 +40,11 @@ def place(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Manifest]:
 
     Raises ManifestError naming every kind that neither the cluster nor the release itself knows.
     """
-    defined = {
-        _defines(one.object): one.object for one in manifests if one.object["kind"] == "CustomResourceDefinition"
-    }
+    known = defined(one.object for one in manifests)
     placed, unknown = [], []
     for one in manifests:
         kind = cluster.kind(one.object["apiVersion"], one.object["kind"])
-        definition = defined.get(_kind_of(one.object))
+        definition = known.get(kind_of(one.object))
         if kind is None and definition is None:
             unknown.append(_unknown(one))
             continue
@@ -55,15 +55,6 @@ def place(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Manifest]:
     if unknown:
         raise together(unknown)
     return placed
-
-
-def _defines(definition: Object) -> tuple[str, str]:
-    spec = definition.get("spec") or {}
-    return str(spec.get("group")), str((spec.get("names") or {}).get("kind"))
-
-
-def _kind_of(obj: Object) -> tuple[str, str]:
-    return obj["apiVersion"].partition("/")[0], obj["kind"]
 
 
 def _unknown(one: Manifest) -> ManifestError:
@@ -95,10 +86,10 @@ def refuse_none(found: Sequence[Manifest]) -> None:
 def check(manifests: Sequence[Manifest], dry_run: Callable[[Object], Applied]) -> list[Checked]:
     """Ask the server what it would do with each object, several at a time when there are many."""
     created = {one.object["metadata"]["name"] for one in manifests if one.object["kind"] == "Namespace"}
-    defined = {_defines(one.object) for one in manifests if one.object["kind"] == "CustomResourceDefinition"}
+    made = set(defined(one.object for one in manifests))
 
     def one(manifest: Manifest) -> Checked:
-        return _check(manifest, dry_run, created, defined)
+        return _check(manifest, dry_run, created, made)
 
     if len(manifests) <= _FEW:
         return _excused([one(manifest) for manifest in manifests])
@@ -111,37 +102,35 @@ def check(manifests: Sequence[Manifest], dry_run: Callable[[Object], Applied]) -
 def _excused(found: list[Checked]) -> list[Checked]:
     """What a definition refuses that this very release changes is not refused yet: nobody knows."""
     changing = {
-        _defines(one.after)
+        defined_by(one.after)
         for one in found
-        if one.after and one.live and one.after["kind"] == "CustomResourceDefinition"
+        if one.after and one.live and one.after["kind"] == definitions.KIND
         if one.after["spec"] != one.live["spec"]
     }
     return [
         replace(one, problem=None, note=f"unknown until its CustomResourceDefinition is changed ({one.problem.message})")
-        if isinstance(one.problem, ManifestError) and _kind_of(one.manifest.object) in changing else one
+        if isinstance(one.problem, ManifestError) and kind_of(one.manifest.object) in changing else one
         for one in found
     ]  # fmt: skip
 
 
-def _check(
-    one: Manifest, dry_run: Callable[[Object], Applied], created: set[str], defined: set[tuple[str, str]]
-) -> Checked:
+def _check(one: Manifest, dry_run: Callable[[Object], Applied], created: set[str], made: set[Defined]) -> Checked:
     obj = one.object
     try:
         done = dry_run(obj)
     except ApiError as error:
-        return _refused(one, error, created, defined)
+        return _refused(one, error, created, made)
     except (Conflict, Forbidden) as error:
         return Checked(one, problem=error)
     return Checked(one, done.object, done.live, done.warnings)
 
 
-def _refused(one: Manifest, error: ApiError, created: set[str], defined: set[tuple[str, str]]) -> Checked:
+def _refused(one: Manifest, error: ApiError, created: set[str], made: set[Defined]) -> Checked:
     obj, message = one.object, error.message
     namespace = missing_namespace(error)
     if namespace and namespace in created:
         return Checked(one, note=f"unknown until namespace {namespace} exists")
-    if _kind_of(obj) in defined and error.code == 404:
+    if kind_of(obj) in made and error.code == 404:
         return Checked(one, note="unknown until its CustomResourceDefinition exists")
     if base_of(obj) and "immutable" in message:
         return Checked(one, note="the older one of this colour is removed before it is made")

@@ -9,7 +9,8 @@ from ml_deploy.checks.cases import Case, Report
 from ml_deploy.checks.http import Endpoint, EndpointAccess
 from ml_deploy.checks.versus import Comparison
 from ml_deploy.releases import snapshot, wait
-from ml_deploy.releases.cluster import Applied, Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
+from ml_deploy.releases.definitions import defined, kind_of
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import Applier
@@ -42,6 +43,10 @@ class Taken:
     pods: int
     found: tuple[str, ...] = ()
     compared: Comparison | None = None
+
+
+_LEARNING = 10.0  # seconds in which a definition may not be known everywhere yet
+_PAUSE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +168,23 @@ class Stage:
         return Applier(live, self.plan.app, self.objects, tell=self.tell, guard=self.guard, adopt=self.plan.adopt)
 
     def _apply(self, applier: Applier, obj: Object) -> Object:
-        done: Applied = applier.apply(obj)
+        done = self._applied(applier, obj)
         for warning in done.warnings:
             self.tell(f"{obj['kind']} {obj['metadata']['name']}: the API server warns: {warning}")
         return done.object
+
+    def _applied(self, applier: Applier, obj: Object) -> Applied:
+        """An API server takes a moment until it goes by a definition that has just been applied."""
+        until = self.clock.monotonic() + min(_LEARNING, self.left())
+        while True:
+            try:
+                return applier.apply(obj)
+            except ApiError as error:
+                if kind_of(obj) not in defined(self.objects) or self.clock.monotonic() >= until:
+                    raise
+                if error.code not in (400, 404, 422):
+                    raise
+            self.clock.sleep(_PAUSE)
 
     def _note(self, done: Object) -> None:
         ref, applied = ref_of(done), self.progress.applied
