@@ -336,10 +336,16 @@ def _server_id(user: dict[str, Any]) -> str:
 
 def _aks_hint(properties: dict[str, Any]) -> str:
     access = properties.get("apiServerAccessProfile") or {}
+    state = str(properties.get("provisioningState") or "Succeeded")
     if access.get("enablePrivateCluster"):
-        return "It is a private cluster: only a runner inside its network (a self-hosted one) reaches its API server."
+        return (
+            "It is a private cluster: its API server answers inside its virtual network only. Run the job on a self-hosted "
+            "runner in that network or one that is peered with it, with its private DNS zone; GitHub's own runners cannot."
+        )
     if access.get("authorizedIPRanges"):
         return "Its API server answers to authorized IP ranges only: add this runner's address, or use a runner inside."
+    if state not in ("Succeeded", "Updating", "Upgrading"):
+        return f"Azure says that the cluster is {state}: wait until it is `Succeeded` (az aks show), or mend it first."
     return ""
 
 

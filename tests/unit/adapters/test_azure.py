@@ -47,6 +47,8 @@ def test_no_credential_at_all_is_an_error() -> None:
 
 def test_why_an_api_server_may_be_silent() -> None:
     assert "private cluster" in _aks_hint({"apiServerAccessProfile": {"enablePrivateCluster": True}})
+    assert "Starting" in _aks_hint({"provisioningState": "Starting"})
+    assert _aks_hint({"provisioningState": "Updating"}) == _aks_hint({}) == ""
     assert "authorized IP ranges" in _aks_hint({"apiServerAccessProfile": {"authorizedIPRanges": ["10.0.0.0/8"]}})
     assert _aks_hint({"apiServerAccessProfile": None}) == ""
 
