@@ -105,7 +105,7 @@ def measure(bench: Bench, pairs: int) -> dict[str, list[float]]:
     return seconds
 
 
-def report(seconds: dict[str, list[float]]) -> None:
+def report(seconds: dict[str, list[float]], title: str = "one pod rolled out") -> None:
     """The table."""
     more = [ours - theirs for theirs, ours in zip(seconds["kubectl"], seconds["deploy-aks"], strict=True)]
     rows = {
@@ -113,7 +113,7 @@ def report(seconds: dict[str, list[float]]) -> None:
         "deploy-aks": seconds["deploy-aks"],
         "difference": more,
     }
-    print(f"{'one pod rolled out':<34}{'median':>9}{'min':>9}{'max':>9}   n")
+    print(f"{title:<34}{'median':>9}{'min':>9}{'max':>9}   n")
     for name, figures in rows.items():
         shown = (statistics.median(figures), min(figures), max(figures))
         print(f"{name:<34}" + "".join(f"{one:>8.2f}s" for one in shown) + f"{len(figures):>4}")

@@ -121,13 +121,13 @@ class ApiServer:
 
     def list(
         self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = "",
-        keep: Callable[[Object], Object] | None = None,
+        keep: Callable[[Object], Object] | None = None, most: int = 0,
     ) -> Objects:  # fmt: skip
         """Objects of a kind, by label selector and field selector, with apiVersion and kind set on each.
 
-        keep: what to keep of each, applied as they come, where there may be thousands.
+        keep: what to keep of each, applied as they come, where there may be thousands. most: how many are enough.
         """
-        return self._pages(api_version, kind, namespace, selector, fields, keep or dict)[0]
+        return self._pages(api_version, kind, namespace, selector, fields, keep or dict, most)[0]
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Applied:
         """POST. Raises ApiError 409 (AlreadyExists) when it is there."""
@@ -328,10 +328,10 @@ class ApiServer:
 
     def _pages(
         self, api_version: str, kind: str, namespace: str, selector: str, fields: str,
-        keep: Callable[[Object], Object] = dict,
+        keep: Callable[[Object], Object] = dict, most: int = 0,
     ) -> tuple[Objects, str]:  # fmt: skip
         path = self._collection(api_version, kind, namespace)
-        query = {"limit": str(_PAGE), "labelSelector": selector, "fieldSelector": fields}
+        query = {"limit": str(min(most, _PAGE) or _PAGE), "labelSelector": selector, "fieldSelector": fields}
         query = {k: v for k, v in query.items() if v}
         items: Objects = []
         while True:
@@ -344,7 +344,7 @@ class ApiServer:
                 continue
             items += [{"apiVersion": api_version, "kind": kind, **keep(item)} for item in page.get("items") or []]
             more = (page.get("metadata") or {}).get("continue")
-            if not more:
+            if not more or (most and len(items) >= most):
                 return items, str((page.get("metadata") or {}).get("resourceVersion") or "")
             query["continue"] = more
 

@@ -130,11 +130,11 @@ class Cluster(Protocol):
 
     def list(
         self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = "",
-        keep: Callable[[Object], Object] | None = None,
+        keep: Callable[[Object], Object] | None = None, most: int = 0,
     ) -> list[Object]:  # fmt: skip
         """Objects of a kind, by label selector and field selector, with apiVersion and kind set on each.
 
-        keep: what to keep of each, applied as they come, where there may be thousands.
+        keep: what to keep of each, applied as they come, where there may be thousands. most: how many are enough.
         """
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Applied:

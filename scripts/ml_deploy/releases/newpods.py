@@ -7,10 +7,14 @@ from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.diagnosis import Finding
 
 _REVISION = "deployment.kubernetes.io/revision"
+_HASH = "pod-template-hash"
 
 
-def of(cluster: Cluster, workload: Object) -> list[Object]:
-    """The pods that belong to the workload as it is wanted now; those of the version before are left out."""
+def of(cluster: Cluster, workload: Object, *, most: int = 0) -> list[Object]:
+    """The pods that belong to the workload as it is wanted now; those of the version before are left out.
+
+    most: how many are enough; 0 for all.
+    """
     meta, kind = workload["metadata"], workload["kind"]
     if kind == "Pod":
         found = cluster.list("v1", "Pod", meta["namespace"], fields=f"metadata.name={meta['name']}")
@@ -18,10 +22,9 @@ def of(cluster: Cluster, workload: Object) -> list[Object]:
     chosen = selector((workload.get("spec") or {}).get("selector") or {})
     if kind not in ("Deployment", "StatefulSet", "DaemonSet", "Job") or not chosen:
         return []
-    pods = cluster.list("v1", "Pod", meta["namespace"], selector=chosen)
     if kind == "Deployment":
-        owner = _newest_set(cluster, workload, chosen)
-        return [pod for pod in pods if _owner(pod) == owner] if owner else []
+        return _of_deployment(cluster, workload, chosen, most)
+    pods = cluster.list("v1", "Pod", meta["namespace"], selector=chosen, most=most)
     if kind == "StatefulSet":
         revision = (workload.get("status") or {}).get("updateRevision")
         pods = [pod for pod in pods if _label(pod, "controller-revision-hash") == revision]
@@ -30,14 +33,24 @@ def of(cluster: Cluster, workload: Object) -> list[Object]:
     return [pod for pod in pods if _owner(pod) == meta["uid"]]
 
 
-def _newest_set(cluster: Cluster, deployment: Object, chosen: str) -> str:
-    """The UID of the replica set of the Deployment's present template; empty while there is none."""
+def _of_deployment(cluster: Cluster, deployment: Object, chosen: str, most: int) -> list[Object]:
+    """The pods of the replica set of the Deployment's present template; none while there is no such set."""
+    newest, namespace = _newest_set(cluster, deployment, chosen), deployment["metadata"]["namespace"]
+    if newest is None:
+        return []
+    mark = _label(newest, _HASH)
+    narrowed = f"{chosen},{_HASH}={mark}" if mark else chosen  # of 500 pods, those of the new version only
+    pods = cluster.list("v1", "Pod", namespace, selector=narrowed, most=most)
+    return [pod for pod in pods if _owner(pod) == newest["metadata"]["uid"]]
+
+
+def _newest_set(cluster: Cluster, deployment: Object, chosen: str) -> Object | None:
     meta = deployment["metadata"]
     wanted = (meta.get("annotations") or {}).get(_REVISION)
     for one in cluster.list("apps/v1", "ReplicaSet", meta["namespace"], selector=chosen):
         if _owner(one) == meta["uid"] and (one["metadata"].get("annotations") or {}).get(_REVISION) == wanted:
-            return str(one["metadata"]["uid"])
-    return ""
+            return one
+    return None
 
 
 def events_about(cluster: Cluster, obj: Object) -> list[Object]:

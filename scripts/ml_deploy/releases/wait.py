@@ -15,10 +15,12 @@ from ml_deploy.releases import diagnosis, newpods, rollout
 from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf
 from ml_deploy.releases.diagnosis import Finding
 from ml_deploy.releases.owned import Owned
+from ml_deploy.releases.narration import Narrator, listed
 
 _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
 _LOOK_LONGEST = 10.0
+_SAMPLE = 50  # new pods of a workload that are looked at while it still moves
 _LOG_LINES = 15
 _ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
 _PATIENCE = {"probe": 8.0}  # seconds before it is told: probes fail while a server starts
@@ -78,6 +80,7 @@ class _Wait:
         self._done_since: float | None = None
         self._only_address_since: float | None = None
         self._changed = self._started
+        self._narrator = Narrator(tell, lambda: len(self._watched), self._started)
         self._next_look = self._started + _LOOK
         self._findings: dict[tuple[str, str], tuple[float, Finding]] = {}
         self._logs: dict[tuple[str, str], Finding] = {}
@@ -89,9 +92,10 @@ class _Wait:
             for event in events:
                 if event is not None:
                     self._see(event.type, event.object)
-                if self._is_done():
-                    return {f"{w.ref.kind} {w.ref.name}": _words(w.verdict) for w in self._watched.values()}
                 now = self._clock.monotonic()
+                self._narrator.tick(now)
+                if self._is_done():
+                    return {_title(w.ref): _words(w.verdict) for w in self._watched.values()}
                 if now >= self._next_look and not self._moves(now):
                     self._look()
                 if now >= self._until:
@@ -135,7 +139,8 @@ class _Wait:
         self._changed = self._clock.monotonic()
         before, known.verdict = known.verdict, rollout.verdict(obj)
         if known.verdict != before and not (isinstance(known.verdict, rollout.Done) and before == _UNSEEN):
-            self._tell(f"{known.ref.kind} {known.ref.name}: {_words(known.verdict)}")
+            self._narrator.changed(_title(known.ref), _words(known.verdict), self._changed,
+                                   done=isinstance(known.verdict, rollout.Done))  # fmt: skip
         if isinstance(known.verdict, rollout.Stuck):
             self._look()
             raise self._failed(f"{known.ref.kind} {known.ref.name}: {known.verdict.reason}", known.verdict.hint)
@@ -210,7 +215,8 @@ class _Wait:
         found = list(diagnosis.of_workload(watched.obj, newpods.events_about(self._cluster, watched.obj)))
         if found:
             return found
-        pods = newpods.of(self._cluster, watched.obj)
+        moves = self._clock.monotonic() - self._changed < _LOOK
+        pods = newpods.of(self._cluster, watched.obj, most=_SAMPLE if moves else 0)
         bad = [pod for pod in pods if rollout.condition(pod, "Ready").get("status") != "True"][:3]
         events = [event for pod in bad for event in newpods.events_about(self._cluster, pod)]
         return diagnosis.of_pods(pods, events)
@@ -220,7 +226,7 @@ class _Wait:
         waiting = [w for w in self._watched.values() if not isinstance(w.verdict, rollout.Done)]
         findings = [finding for _, finding in self._findings.values()]
         first = findings[0] if findings else None
-        who = ", ".join(f"{w.ref.kind} {w.ref.name}" for w in waiting) or "The release"
+        who = listed([_title(w.ref) for w in waiting]) or "The release"
         if first and first.cause != what:
             what, hint = f"{first.cause.rstrip('.')} ({what})", hint or first.remedy
         reasons = "\n".join(f"- **{w.ref.kind} {w.ref.name}**: {_words(w.verdict)}" for w in waiting)
@@ -240,6 +246,10 @@ _HINT = "Look at its pods (kubectl describe pod), or raise `timeout` when it onl
 def _ref(cluster: Cluster, obj: Object) -> Ref:
     meta = obj["metadata"]
     return Ref(obj["apiVersion"], obj["kind"], str(meta.get("namespace") or ""), meta["name"])
+
+
+def _title(ref: Ref) -> str:
+    return f"{ref.kind} {ref.name}"
 
 
 def _words(verdict: rollout.Verdict) -> str:

@@ -68,7 +68,7 @@ class Fake:
             yield None
 
     def list(
-        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = ""
+        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = "", most: int = 0
     ) -> list[Object]:
         assert namespace == "ml"
         if kind == "ReplicaSet":
