@@ -14,8 +14,8 @@ from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases import diagnosis, newpods, rollout
 from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf
 from ml_deploy.releases.diagnosis import Finding
-from ml_deploy.releases.owned import Owned
 from ml_deploy.releases.narration import Narrator, listed
+from ml_deploy.releases.owned import Owned
 
 _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
