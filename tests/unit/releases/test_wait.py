@@ -237,7 +237,7 @@ class WithOwned(Fake):
         assert (group, namespace) == ("apps", "ml") and verb in ("list", "watch")
         return self.may
 
-    def list(self, api_version: str, kind: str, namespace: str, **given: str) -> list[Object]:
+    def list(self, api_version: str, kind: str, namespace: str, **given: Any) -> list[Object]:
         if kind in ("Deployment", "StatefulSet"):
             assert self.may
             return [deployment(0, name="other"), self.made] if self.made and kind == "Deployment" else []
