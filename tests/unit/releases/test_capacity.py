@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -247,10 +248,8 @@ def test_what_only_the_scheduler_knows_is_a_word_and_no_warning() -> None:
 
 
 def test_a_thousand_nodes_take_little_time() -> None:
-    import time
-
     pods = [running(f"n{number % 1000 + 1}", app="other", cpu="250m") for number in range(6000)]
-    started = time.perf_counter()
+    started = time.process_time()
     found = verdicts(nodes(1000), pods, *fresh(deployment(replicas=500), deployment("b", 300, cpu=2)))
     assert worst(found) is Fit.YES
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 1.5
