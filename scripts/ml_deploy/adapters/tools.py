@@ -32,7 +32,11 @@ class Tools:
             )
         version = self._run([helm, "version", "--template", "{{.Version}}"], "helm").strip()
         self._tell(f"rendering {chart.reference} with helm {version.removeprefix('v')}")
-        return self._run([helm, *_template(chart, capabilities)], f"The chart {chart.reference}")
+        try:
+            return self._run([helm, *_template(chart, capabilities)], f"The chart {chart.reference}")
+        except ManifestError as error:
+            error.file, error.line = _template_of(error.message, chart, self._root)
+            raise
 
     def kustomization(self, folder: str) -> str:
         """`kustomize build` or `kubectl kustomize`. Raises InputError without both, ManifestError when it refuses."""
@@ -85,6 +89,13 @@ def _template(chart: Chart, capabilities: Capabilities | None) -> list[str]:
     return [*arguments, "--", chart.release, chart.reference]
 
 
+def _template_of(message: str, chart: Chart, root: Path) -> tuple[str, int]:
+    """The template that Helm names, as a path in the repository, with its line; nothing where it names none."""
+    found = re.search(r"(?:template: |parse error on )[^/\s]+/(\S+?\.(?:ya?ml|tpl|txt))(?::(\d+))?", message)
+    path = f"{chart.reference.rstrip('/')}/{found[1]}" if found else ""
+    return (path, int(found[2] or 0)) if found and (root / path).is_file() else ("", 0)
+
+
 def _refused(what: str, stderr: str) -> ManifestError:
     said = stderr.strip()[:_LONGEST]
     found = re.search(r'(?ms)^(?:Error|error): (.*)|err="(.*)"$', said)
@@ -95,7 +106,10 @@ def _refused(what: str, stderr: str) -> ManifestError:
 def _hint(said: str) -> str:
     if "missing in charts/ directory" in said:
         return "Add a step with `helm dependency build` before this one."
-    if re.search(r"repo \S+ not found|failed to download|Chart\.yaml file is missing|non-absolute URLs", said):
+    if re.search(
+        r"repo \S+ not found|failed to download|Chart\.yaml file is missing|non-absolute URLs|path \".*\" not found",
+        said,
+    ):
         return (
             "Name a folder with a Chart.yaml or a .tgz relative to the workspace (is the repository checked out?), an "
             "oci:// address, or a chart of a repository that a step before added (`helm repo add`)."
