@@ -17,6 +17,7 @@ from ml_deploy.releases.strategies.canary_setup import GATEWAY, ROUTE_API, Setup
 from ml_deploy.releases.strategies.canary_traffic import ByGateway, ByReplicas, Traffic, noted, remove, scaled
 
 _BACK = 60.0  # seconds in which the stable version should have all of its pods again
+_LOOK = 1.0  # seconds between two looks at the pods while a step lasts
 _ASKED = 3  # pods that are asked after each step
 
 
@@ -91,8 +92,8 @@ class Trial:
             f"canary: {share} % of the traffic, {_pods(pods)}" + (f"; watching for {pause:g} s" if pause else "")
         )
         before = _restarts(self._live_pods())
-        compared = self._pause(pause)
-        taken = Taken(share, pods, tuple(self._found(before, compared)), compared)
+        compared = self._pause(pause, before)
+        taken = Taken(share, pods, tuple(self._found(compared)), compared)
         stage.progress.taken.append(taken)
         for words in taken.found:
             stage.tell(f"canary: {words}")
@@ -137,35 +138,39 @@ class Trial:
         """Delete it. Traffic must be away before."""
         remove(self._stage.cluster, self._stage.plan.app)
 
-    def _pause(self, seconds: float) -> Comparison | None:
+    def _pause(self, seconds: float, before: dict[str, int]) -> Comparison | None:
         stage = self._stage
         if seconds > stage.left():
             raise TimedOut(
                 f"The pause of {seconds:g} s does not fit into what is left of `timeout` ({stage.left():.0f} s).",
                 hint="Raise `timeout`, or shorten `pause`.",
             )
-        started = stage.clock.monotonic()
+        until = stage.clock.monotonic() + seconds
         compared = self.edge.compare(stage.plan.canary.rate, seconds) if self.edge else None
+        while (left := until - stage.clock.monotonic()) > 0:
+            self._refuse_crashed(before)
+            stage.clock.sleep(min(_LOOK, left))
+        self._refuse_crashed(before)
         live = stage.cluster.get(self._ref)
         if live is None:
             raise RolloutFailed(f"{self._ref} was deleted by somebody else.")
-        left = max(seconds - (stage.clock.monotonic() - started), 0.0) if compared else seconds
-        stage.wait_for([live], stable_for=left)
+        stage.wait_for([live])
         return compared
 
-    def _found(self, before: dict[str, int], compared: Comparison | None) -> Sequence[str]:
-        """What the analysis says, in words. Raises RolloutFailed, WrongAnswers or EndpointDown."""
-        pods = self._live_pods()
-        for pod in pods:
+    def _refuse_crashed(self, before: dict[str, int]) -> None:
+        for pod in self._live_pods():
             uid, now = pod["metadata"]["uid"], _restarts([pod])
-            if now[uid] > before.get(uid, now[uid]):
+            if now[uid] > before.get(uid, 0):
                 raise RolloutFailed(
                     f"A container of the canary's pod {pod['metadata']['name']} crashed while it served{_exit(pod)}.",
                     hint="Its log before the crash: kubectl logs --previous. It was healthy before it had users.",
                     title="Canary crashed",
                 )
+
+    def _found(self, compared: Comparison | None) -> Sequence[str]:
+        """What the analysis says, in words. Raises WrongAnswers or EndpointDown."""
         report = self.ask()
-        said = [f"{report.sentence()} ({_pods(min(len(pods), _ASKED))} asked)"] if report else []
+        said = [f"{report.sentence()} ({_pods(min(len(self._live_pods()), _ASKED))} asked)"] if report else []
         return [*said, *([compared.sentence()] if compared else [])]
 
     def _live_pods(self) -> list[Object]:
