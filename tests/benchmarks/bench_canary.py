@@ -1,0 +1,145 @@
+"""A canary of 10, 50 and 100 % on 10 replicas, and its abort at 50 %, with clients watching.
+
+usage: bench_canary.py --kubeconfig FILE --image IMAGE [--kubectl PATH] [--rounds N] [--rate R] [--gateway NAMESPACE/NAME]
+
+IMAGE as in bench_deploy.py; the cluster must give addresses to LoadBalancers. `promoted` is a whole deploy-aks, two pauses
+of 5 s included, from the start of the command to its end; Argo Rollouts, with a controller in the cluster, takes 15.4 s.
+An abort is decided when deploy-aks says so (the canary's pods begin to crash at 50 %); the figure is the time until the last
+answer of the bad version to a client with a new connection. By the number of pods Argo's canary pods leave after 2.2 s;
+the goal on a gateway (`--gateway`, a Gateway that takes routes of other namespaces) is under 1 s. `failed` are requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from tests.benchmarks.bench_deploy import Bench
+from tests.cluster.apps import PREDICT, service
+from tests.cluster.canaries import Clients, app, clients, public
+
+_REPLICAS = 10
+_PAUSE = "5s"
+_AFTERWARDS = 4.0  # seconds in which answers of the bad version would still be seen
+_ROUTES = "gateway.networking.k8s.io/v1"
+
+
+class Canaries(Bench):
+    """One app, by the number of pods or behind a gateway."""
+
+    def objects(self, version: str, *, dying: bool = False) -> list[dict[str, Any]]:
+        """The app; `dying` pods serve for some seconds and crash."""
+        made = app(self._options.image, version, name="ours", replicas=_REPLICAS)
+        if dying:
+            command = made["spec"]["template"]["spec"]["containers"][0]["command"]
+            command[2] = command[2].replace("exec /bin/busybox httpd -f", "/bin/busybox httpd")
+            command[2] += "; /bin/busybox sleep 12; exit 3"
+        if not self._options.gateway:
+            return [public("ours"), made]
+        namespace, _, name = self._options.gateway.partition("/")
+        rule = {"backendRefs": [{"name": "ours", "port": 80}]}
+        spec = {"parentRefs": [{"name": name, "namespace": namespace}], "hostnames": [self.host], "rules": [rule]}
+        return [service("ours"), made,
+                {"apiVersion": _ROUTES, "kind": "HTTPRoute", "metadata": {"name": "ours"}, "spec": spec}]  # fmt: skip
+
+    @property
+    def host(self) -> str:
+        """The name that the route answers to; empty without a gateway."""
+        return f"{self._options.namespace}.example" if self._options.gateway else ""
+
+    def url(self) -> str:
+        """The address of the Service's load balancer, or of the gateway."""
+        what = ["--namespace", self._options.namespace, "get", "service", "ours"]
+        path = "{.status.loadBalancer.ingress[0].ip}"
+        if self._options.gateway:
+            namespace, _, name = self._options.gateway.partition("/")
+            what = ["--namespace", namespace, "get", "gateway", name]
+            path = "{.status.addresses[0].value}:{.spec.listeners[0].port}"
+        command = [self._options.kubectl, "--kubeconfig", self._options.kubeconfig, *what, f"--output=jsonpath={path}"]
+        found = subprocess.run(command, check=True, capture_output=True, text=True)
+        return f"http://{found.stdout}{PREDICT}"
+
+    def deploy(self, version: str, *options: str, dying: bool = False) -> tuple[float, float]:
+        """Seconds in all, and when an abort was decided (0 without one)."""
+        path = self._folder / "app.json"
+        path.write_text(_list(self.objects(version, dying=dying)))
+        command = [str(ROOT / "scripts" / "run.sh"), "deploy-aks", "--app", "ours", "--manifests", str(path),
+                   "--kubeconfig", self._options.kubeconfig, "--namespace", self._options.namespace, *options]  # fmt: skip
+        started, decided, said = time.monotonic(), 0.0, ""
+        process = subprocess.Popen(command, env=self._env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout
+        for line in process.stdout:
+            said += line
+            decided = time.monotonic() if "canary: aborted at" in line else decided
+        code = process.wait()
+        if code != (11 if dying else 0):
+            sys.exit(said)
+        return time.monotonic() - started, decided
+
+
+def _list(objects: list[dict[str, Any]]) -> str:
+    import json
+
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def measure(bench: Canaries, rounds: int, rate: float) -> dict[str, list[float]]:
+    """Each round: v2 (or v1) is promoted; then a bad one is aborted at 50 %."""
+    seconds: dict[str, list[float]] = {"promoted": [], "abort, last bad answer": [], "failed": []}
+    bench.deploy("v1")
+    steps = ["--strategy", "canary", "--pause", _PAUSE]
+    for number in range(rounds):
+        with clients(bench.url(), rate, bench.host) as users:
+            taken, _ = bench.deploy(f"v{2 + number}", *steps, "--steps", "10, 50, 100")
+            time.sleep(_AFTERWARDS)
+        seconds["promoted"].append(taken)
+        failed = len(users.failures())
+        with clients(bench.url(), rate, bench.host) as users:
+            _, decided = bench.deploy("bad", "--strategy", "canary", "--pause", "20s", "--steps", "50, 100", dying=True)
+            time.sleep(_AFTERWARDS)
+        seconds["abort, last bad answer"].append(max(_last(users, "bad") - decided, 0.0))
+        seconds["failed"].append(failed)
+    return seconds
+
+
+def _last(users: Clients, version: str) -> float:
+    return max((at for at, answer in users.times if answer == version), default=0.0)
+
+
+def main() -> None:
+    """Print seconds, and the number of requests that failed during promotions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--kubectl", default="kubectl")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rate", type=float, default=50)
+    parser.add_argument("--gateway", default="")
+    parser.add_argument("--namespace", default=f"bench-{os.getpid()}")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Canaries(options, Path(folder))
+        bench.namespace("create")
+        try:
+            found = measure(bench, options.rounds, options.rate)
+        finally:
+            bench.namespace("delete")
+    how = "weights of a gateway" if options.gateway else "number of pods"
+    print(f"{f'canary, {_REPLICAS} replicas, {how}':<44}{'median':>9}{'min':>9}{'max':>9}   n")
+    for name, figures in found.items():
+        shown = (statistics.median(figures), min(figures), max(figures))
+        print(f"{name:<44}" + "".join(f"{one:>9.2f}" for one in shown) + f"{len(figures):>4}")
+
+
+if __name__ == "__main__":
+    main()
