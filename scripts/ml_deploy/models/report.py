@@ -131,7 +131,8 @@ def _anatomy(rows: list[tuple[str, str]]) -> str:
 
 def _tensors(tensors: Sequence[Tensor]) -> str:
     return ", ".join(
-        f"{t.name}: {t.dtype}[{', '.join('?' if d is None else str(d) for d in t.shape)}]" for t in tensors
+        (f"{t.name}: " if t.name else "") + f"{t.dtype}[{', '.join('?' if d is None else str(d) for d in t.shape)}]"
+        for t in tensors
     )
 
 

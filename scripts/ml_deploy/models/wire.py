@@ -146,6 +146,15 @@ def _packed(data: bytes) -> list[int]:
 
 def fields(data: bytes | memoryview, number: int) -> Iterator[memoryview]:
     """The length-delimited fields with this number of a message in memory. Raises Unreadable for what is none."""
+    return (value for found, value in _all(data) if found == number and isinstance(value, memoryview))
+
+
+def numbers(data: bytes | memoryview, number: int) -> Iterator[int]:
+    """The whole numbers in the fields with this number, as `fields`."""
+    return (value for found, value in _all(data) if found == number and isinstance(value, int))
+
+
+def _all(data: bytes | memoryview) -> Iterator[tuple[int, memoryview | int]]:
     view, at = memoryview(data), 0
     while at < len(view):
         tag, at = _number(view, at)
@@ -154,11 +163,11 @@ def fields(data: bytes | memoryview, number: int) -> Iterator[memoryview]:
             length, at = _number(view, at)
             if at + length > len(view):
                 raise Unreadable("it is no valid protobuf: a field is longer than what holds it", rule="truncated")
-            if tag >> 3 == number:
-                yield view[at : at + length]
+            yield tag >> 3, view[at : at + length]
             at += length
         elif kind == 0:
-            _, at = _number(view, at)
+            value, at = _number(view, at)
+            yield tag >> 3, value
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:

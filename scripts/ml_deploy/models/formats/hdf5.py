@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from ml_deploy.models import keras_config
@@ -14,6 +15,7 @@ from ml_deploy.models.source import Member, seekable
 NAME = "hdf5"
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_OBJECTS = 100_000
+_OPTIMIZER = ("/optimizer/", "/optimizer_weights/", "/_optimizer/")
 
 
 def sniff(head: bytes) -> bool:
@@ -35,6 +37,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
     for one in (config, training):
         if one is not None:
             keras_config.judge(_json(_text(one)), context)
+    tensors = [tensor for tensor in tensors if _is_weight(tensor)]
     largest = sorted(tensors, key=lambda tensor: tensor.items, reverse=True)
     return Anatomy(
         format="keras-h5" if config is not None else NAME, framework="keras" if config is not None or version else "",
@@ -69,6 +72,13 @@ def _dataset(path: str, dataset: Any) -> Tensor:
     if dataset.external or dataset.is_virtual:
         raise Unreadable(f"{path} has its data in another file", rule="hdf5-link")
     return Tensor(name=path, dtype=str(dataset.dtype), shape=tuple(int(n) for n in dataset.shape or ()))
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    """A tensor of numbers that is the model's: an optimizer keeps copies of them all, and its own."""
+    return not tensor.name.startswith(_OPTIMIZER) and bool(
+        re.fullmatch(r"(bfloat|float|u?int|complex|bool)\d*", tensor.dtype)
+    )
 
 
 def _text(value: Any) -> str:

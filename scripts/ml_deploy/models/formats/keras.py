@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from ml_deploy.models import keras_config
-from ml_deploy.models.anatomy import Anatomy
+from ml_deploy.models.anatomy import Anatomy, Tensor
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.formats.zips import Archive
@@ -30,7 +31,23 @@ def inspect_archive(archive: Archive, context: Context) -> Anatomy:
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     weights = next((one for one in found if one.format in ("hdf5", "keras-h5")), Anatomy(format=NAME))
     return replace(weights, format=NAME, framework="keras", versions={"keras": version} if isinstance(version, str) else {},
-                   top=str(config.get("class_name") or "") if isinstance(config, dict) else "")  # fmt: skip
+                   top=str(config.get("class_name") or "") if isinstance(config, dict) else "",
+                   inputs=tuple(_inputs(config)))  # fmt: skip
+
+
+def _inputs(config: Any) -> Iterator[Tensor]:
+    """What the input layers of the outermost model say."""
+    inner = config.get("config") if isinstance(config, dict) else None
+    layers = inner.get("layers") if isinstance(inner, dict) else None
+    for layer in layers if isinstance(layers, list) else ():
+        about = layer.get("config") if isinstance(layer, dict) and layer.get("class_name") == "InputLayer" else None
+        shape = about.get("batch_shape") if isinstance(about, dict) else None
+        if (
+            isinstance(about, dict)
+            and isinstance(shape, list)
+            and all(one is None or type(one) is int for one in shape)
+        ):
+            yield Tensor(name=str(about.get("name")), dtype=str(about.get("dtype")), shape=tuple(shape))
 
 
 def _json(archive: Archive, name: str) -> Any:

@@ -11,6 +11,7 @@ from ml_deploy.models.anatomy import Anatomy, Tensor
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.formats import pickles
+from ml_deploy.models.held import dtype_name
 from ml_deploy.models.source import Member, Source
 
 NAME = "npy"
@@ -37,8 +38,11 @@ def inspect(member: Member, context: Context) -> Anatomy:
                 raise Unreadable("something follows the array", offset=source.tell(), rule="trailing-data")
     if objects:
         pickles.inspect(member.part(start), context)
-    tensor = Tensor(name="", dtype=str(header["descr"])[:80], shape=header["shape"])
-    return Anatomy(format=NAME, framework="numpy", libraries=("numpy",), parameters=count, tensors=(tensor,))
+    name = dtype_name(str(header["descr"]))
+    tensor = Tensor(name="", dtype=name or str(header["descr"])[:80], shape=header["shape"])
+    return Anatomy(
+        format=NAME, framework="numpy", libraries=("numpy",), parameters=count if name else None, tensors=(tensor,)
+    )
 
 
 def _header(source: Source) -> dict[str, Any]:

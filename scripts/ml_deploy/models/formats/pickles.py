@@ -10,6 +10,7 @@ from ml_deploy.models import arrays, globals_, kdtrees
 from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.held import Held
 from ml_deploy.models.source import Member, Source, in_memory, stretch
 from ml_deploy.models.stubs import Blob, Instance
 from ml_deploy.models.unpickler import InertUnpickler
@@ -20,6 +21,8 @@ _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _WRAPPER_STATE = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
 _OLD_WRAPPERS = {("joblib.numpy_pickle_compat", "NDArrayWrapper"), ("joblib.numpy_pickle_compat", "ZNDArrayWrapper"),
                  ("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}  # fmt: skip
+#: Their pickles keep the model as bytes of its own format: the arrays beside it say nothing of its size.
+_OPAQUE = {"xgboost", "lightgbm", "catboost"}
 _DEEPEST = 3
 _MOST_PICKLES = 10_000
 _OPCODES = frozenset(pickle._Unpickler.dispatch)
@@ -50,7 +53,7 @@ class ModelUnpickler(InertUnpickler):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.arrays = 0
-        self.parameters = 0
+        self.held = Held()
         self.sklearn: dict[str, None] = {}
         self.classes: dict[str, None] = {}
         self.features: Instance | None = None
@@ -80,8 +83,8 @@ class ModelUnpickler(InertUnpickler):
         except arrays.Unsure as error:
             raise Unreadable(f"the size of an array cannot be told ({error})", offset=self.source.tell(),
                              rule="joblib-array") from None  # fmt: skip
-        self.parameters += count
         array = Instance(wrapper.of)
+        self.held.array(array, wrapper.attribute("dtype"), wrapper.attribute("shape"))
         if objects:
             array.state = (self._objects(),)
         else:
@@ -105,8 +108,17 @@ class ModelUnpickler(InertUnpickler):
                 "the padding before an array is not joblib's", offset=self.source.tell(), rule="joblib-array"
             )
 
+    def _made(self, instance: Instance) -> Instance:
+        self.held.called(instance)
+        return super()._made(instance)
+
+    def _set_items(self, items: list[Any]) -> None:
+        super()._set_items(items)
+        self.held.named(zip(items[::2], items[1::2], strict=False))
+
     def stated(self, target: Instance) -> None:
-        """Collect versions, classes and features from objects' states."""
+        """Collect versions, classes, features and arrays from objects' states."""
+        self.held.stated(target)
         version = target.attribute("_sklearn_version")
         if isinstance(version, str):
             self.sklearn[version] = None
@@ -196,6 +208,7 @@ def anatomy(reader: ModelUnpickler) -> Anatomy:
     if reader.arrays:
         libraries["joblib"] = None
     features = reader.features
+    opaque = bool(_OPAQUE & libraries.keys())
     return Anatomy(
         format="joblib" if reader.arrays else "pickle",
         framework=_framework(tops, libraries, versions),
@@ -207,7 +220,8 @@ def anatomy(reader: ModelUnpickler) -> Anatomy:
         n_features_in=features.attribute("n_features_in_") if features else None,
         feature_names=arrays.texts(features.attribute("feature_names_in_")) if features else (),
         protocol=reader.protocol,
-        parameters=reader.parameters or None,
+        parameters=None if opaque else reader.held.numbers or None,
+        tensors=() if opaque else reader.held.tensors(),
     )
 
 

@@ -12,6 +12,7 @@ from ml_deploy.models import policy
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable, Verdict
+from ml_deploy.models.formats import serving
 from ml_deploy.models.source import Member
 from ml_deploy.models.wire import fields
 
@@ -58,17 +59,18 @@ def inspect(member: Member, context: Context) -> Anatomy:
     if len(data) > _LARGEST:
         raise Unreadable("its graph has more than 512 MiB", rule="budget")
     saved = sniff(data[:32])
-    graphs = (
-        [graph for meta in fields(data, _META_GRAPHS) for graph in fields(meta, _GRAPH)]
-        if saved
-        else [memoryview(data)]
-    )
+    metas = list(fields(data, _META_GRAPHS)) if saved else []
+    graphs = [graph for meta in metas for graph in fields(meta, _GRAPH)] if saved else [memoryview(data)]
     operators = dict.fromkeys(name for graph in graphs for name in _operators(graph))
     if not operators:
         raise Unreadable("it has no operators, so it is no graph of TensorFlow")
     _judge(operators, context)
-    return Anatomy(format=NAME if saved else "frozen-graph", framework="tensorflow", libraries=("tensorflow",),
-                   operators=tuple(sorted(operators)))  # fmt: skip
+    version = serving.version(metas[0]) if saved else ""
+    inputs, outputs = serving.tensors(metas[0]) if saved else ((), ())
+    return Anatomy(
+        format=NAME if saved else "frozen-graph", framework="tensorflow", libraries=("tensorflow",),
+        versions={"tensorflow": version} if version else {}, inputs=inputs, outputs=outputs, operators=tuple(sorted(operators)),
+    )  # fmt: skip
 
 
 def _operators(graph: memoryview) -> Iterator[str]:

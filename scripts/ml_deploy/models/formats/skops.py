@@ -54,11 +54,22 @@ def inspect_archive(archive: Archive, context: Context) -> Anatomy:
         DISTRIBUTIONS[module.split(".")[0]] for module, _ in uses if module.split(".")[0] in DISTRIBUTIONS
     )
     top = next(_nodes(schema))
-    version = schema.get("_skops_version")
+    versions = {"scikit-learn": _sklearn(schema), "skops": schema.get("_skops_version")}
     return Anatomy(
         format=NAME, framework="scikit-learn" if "scikit-learn" in roots else "skops", libraries=(*roots, "skops"),
-        versions={"skops": version} if isinstance(version, str) else {}, top=f"{top.get('__module__')}.{top.get('__class__')}",
+        versions={name: version for name, version in versions.items() if isinstance(version, str)},
+        top=f"{top.get('__module__')}.{top.get('__class__')}",
     )  # fmt: skip
+
+
+def _sklearn(schema: Any) -> str | None:
+    """The version of scikit-learn that the first estimator was made with."""
+    for node in _nodes(schema):
+        content = node.get("content")
+        one = content.get("_sklearn_version") if isinstance(content, dict) else None
+        if isinstance(one, dict) and isinstance(one.get("content"), str):
+            return str(one["content"]).strip('"')
+    return None
 
 
 def _schema(archive: Archive) -> dict[str, Any]:

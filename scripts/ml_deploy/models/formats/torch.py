@@ -34,6 +34,7 @@ class TorchUnpickler(pickles.ModelUnpickler):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.storages: dict[str, int] = {}
+        self.numbers: int | None = 0
 
     def persistent_load(self, pid: Any) -> Any:
         """A storage: `("storage", class, key, location, items)`; the legacy format has classes too, with their source."""
@@ -48,6 +49,10 @@ class TorchUnpickler(pickles.ModelUnpickler):
             or type(pid[4]) is not int
         ):
             raise Unreadable(f"it has a storage of the unknown kind {pid[1]}", offset=self.source.tell())
+        if kind == "Untyped":
+            self.numbers = None  # bytes of who knows what
+        elif self.numbers is not None and str(pid[2]) not in self.storages:
+            self.numbers += pid[4]
         self.storages[str(pid[2])] = pid[4] * _ITEM[kind]
         return Instance(pid[1], pid[1:])
 
@@ -111,7 +116,7 @@ def _anatomy(readers: dict[str, TorchUnpickler], script: bool) -> Anatomy:
     known = pickles.anatomy(main)
     return Anatomy(
         format="torchscript" if script else NAME, framework="torch", libraries=tuple({**dict.fromkeys(known.libraries), "torch": 0}),
-        top=known.top, protocol=known.protocol, parameters=main.parameters or None,
+        top=known.top, protocol=known.protocol, parameters=main.numbers or None, tensors=known.tensors,
     )  # fmt: skip
 
 
@@ -137,6 +142,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
     pickles.nested(reader, member, context)
     if error is not None:
         context.log.unreadable(error, NAME)
+    reader.tops = reader.tops[3:]  # before the object: magic number, protocol, system
     return _anatomy({"data.pkl": reader}, False)
 
 

@@ -54,7 +54,16 @@ def inspect(member: Member, context: Context) -> Anatomy:
         at_least={"xgboost": ".".join(map(str, version))} if known and isinstance(version, list) else {},
         n_features_in=int(features) if isinstance(features, str) and features.isdecimal() else None,
         feature_names=tuple(str(name) for name in names[:1000]) if isinstance(names, list) else (),
+        trees=_trees(learner["gradient_booster"]),
     )  # fmt: skip
+
+
+def _trees(booster: Any) -> int | None:
+    """As the booster's own parameters say (dart keeps a gbtree inside); None of a linear one."""
+    for key in ("gbtree", "model", "gbtree_model_param"):
+        booster = booster.get(key, booster if key == "gbtree" else None) if isinstance(booster, dict) else None
+    count = booster.get("num_trees") if isinstance(booster, dict) else None
+    return int(count) if isinstance(count, str) and count.isdecimal() else None
 
 
 def _read(member: Member) -> bytes:
@@ -147,4 +156,4 @@ def _lightgbm(member: Member) -> Anatomy:
     names = tuple(name.decode("utf-8", "replace") for name in header.get(b"feature_names", b"").split()[:1000])
     index = header.get(b"max_feature_idx", b"")
     return Anatomy(format="lightgbm", framework="lightgbm", libraries=("lightgbm",), feature_names=names,
-                   n_features_in=int(index) + 1 if index.isdigit() else None)  # fmt: skip
+                   n_features_in=int(index) + 1 if index.isdigit() else None, trees=count)  # fmt: skip

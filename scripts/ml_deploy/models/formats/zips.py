@@ -93,9 +93,7 @@ def each_member(name: str, members: Iterable[Member], context: Context) -> Anato
         raise Unreadable("there is no model in it")
     libraries = dict.fromkeys(library for one in models for library in one.libraries)
     first = models[0] if len(models) == 1 else Anatomy(format=name)
-    return Anatomy(format=name, framework=first.framework, versions=first.versions, at_least=first.at_least,
-                   libraries=tuple(libraries), top=first.top, n_features_in=first.n_features_in,
-                   operators=first.operators, inputs=first.inputs, outputs=first.outputs)  # fmt: skip
+    return replace(first, format=name, libraries=tuple(libraries), external=())
 
 
 def _beside_graph(name: str, names: Container[str]) -> bool:
