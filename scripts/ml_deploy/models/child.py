@@ -18,11 +18,11 @@ _OFTEN = 0.2  # seconds
 
 
 def main() -> None:
-    """A task as JSON on standard input; on standard output lines of JSON, per file an inspection.
-
-    Before that, now and then, `{"at": BYTES}`: how far reading the file is.
+    """A task as JSON on standard input; on standard output lines of JSON: `{}` when it has begun, then per file
+    an inspection, and before that, now and then, `{"at": BYTES}`: how far reading the file is.
     """
     task = json.load(sys.stdin)
+    print("{}", flush=True)
     _limit(task["memory"], task["seconds"])
     policy = from_dict(task["policy"])
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:

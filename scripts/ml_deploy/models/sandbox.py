@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from ml_deploy.errors import MlDeployError
 from ml_deploy.models import anatomy as anatomies
 from ml_deploy.models import inspection
 from ml_deploy.models.findings import Finding, Verdict
@@ -114,10 +115,14 @@ def _run(
     task = {**settings, "paths": paths, "memory": limits.memory, "seconds": sum(allowed)}
     with tempfile.TemporaryFile() as complaints, _start(complaints) as process, _Watch(process, allowed[0]) as watch:
         try:
-            results = _talk(process, watch, task, allowed, advance)
+            begun = _begin(process, task)
+            results = _talk(process, watch, allowed, advance)
         except BaseException:
             process.kill()
             raise
+        if not begun and not watch.late:
+            complaints.seek(0)
+            raise MlDeployError(f"The process that reads models does not start: {_last(complaints.read())}")
         if len(results) < len(paths) and not (results and process.wait() == 0):
             complaints.seek(0)
             results.append(_died(paths[len(results)], watch.late, complaints.read()))
@@ -134,16 +139,21 @@ def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def _talk(
-    process: subprocess.Popen[bytes], watch: _Watch, task: dict[str, Any], allowed: list[float],
-    advance: Callable[[int], None],
-) -> list[Inspection]:  # fmt: skip
+def _begin(process: subprocess.Popen[bytes], task: dict[str, Any]) -> bool:
+    """Hand the task over; whether the child said that it took it."""
     assert process.stdin and process.stdout
     try:
         process.stdin.write(json.dumps(task).encode())
         process.stdin.close()
     except BrokenPipeError:
         pass
+    return process.stdout.readline() != b""
+
+
+def _talk(
+    process: subprocess.Popen[bytes], watch: _Watch, allowed: list[float], advance: Callable[[int], None]
+) -> list[Inspection]:
+    assert process.stdout
     results: list[Inspection] = []
     behind = 0
     for line in process.stdout:
@@ -161,12 +171,17 @@ def _talk(
     return results
 
 
+def _last(complaint: bytes) -> str:
+    """The last line that the child wrote to standard error."""
+    return "".join(complaint.decode("utf-8", "replace").strip().splitlines()[-1:])[:200]
+
+
 def _died(path: str, late: bool, complaint: bytes) -> Inspection:
     why = "takes longer than allowed" if late else "needs more memory than allowed, or breaks the inspection"
-    last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:]
+    last = _last(complaint)
     finding = Finding(
         verdict=Verdict.DENY, rule="budget", construct="time" if late else "memory", file=path,
-        message=f"Reading this file {why}" + (f" ({last[0][:200]})." if last and not late else "."),
+        message=f"Reading this file {why}" + (f" ({last})." if last and not late else "."),
         advice="No ordinary model does this. Save it again, or export it to ONNX.",
     )  # fmt: skip
     return Inspection(file=path, size=Path(path).stat().st_size, anatomy=anatomies.Anatomy(format="unknown"),

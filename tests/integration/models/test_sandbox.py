@@ -41,6 +41,23 @@ def test_a_file_that_vanishes_is_denied_and_not_an_end(tmp_path: Path) -> None:
     assert good.verdict is Verdict.ALLOW
 
 
+def test_a_child_that_does_not_start_is_an_error_of_ours_and_not_the_models(tmp_path: Path) -> None:
+    (tmp_path / "good.pkl").write_bytes(pickle.dumps([1]))
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    code = (
+        "import sys; from ml_deploy.models import sandbox; sys.executable = sys.argv[2]\n"
+        "from ml_deploy.errors import MlDeployError\n"
+        "try: sandbox.inspect([sys.argv[1]] * 3)\n"
+        "except MlDeployError as error: print(error)\n"
+    )
+    scripts = Path(sandbox.__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "good.pkl"), str(broken)], cwd=scripts, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "The process that reads models does not start: no such module"
+
+
 def test_reading_a_pickle_imports_no_library_that_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "good.pkl").write_bytes(pickle.dumps({"a": [1]}))
     code = (
