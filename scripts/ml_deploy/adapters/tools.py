@@ -13,6 +13,9 @@ from ml_deploy.releases.rendering import Capabilities, Chart
 
 _SECONDS = 120.0  # a chart may have to be fetched
 _LONGEST = 2000  # characters of a tool's complaint
+_NO_CHART = re.compile(
+    r'repo \S+ not found|failed to download|Chart\.yaml file is missing|non-absolute URLs|path ".*" not found'
+)
 
 
 class Tools:
@@ -106,10 +109,7 @@ def _refused(what: str, stderr: str) -> ManifestError:
 def _hint(said: str) -> str:
     if "missing in charts/ directory" in said:
         return "Add a step with `helm dependency build` before this one."
-    if re.search(
-        r"repo \S+ not found|failed to download|Chart\.yaml file is missing|non-absolute URLs|path \".*\" not found",
-        said,
-    ):
+    if _NO_CHART.search(said):
         return (
             "Name a folder with a Chart.yaml or a .tgz relative to the workspace (is the repository checked out?), an "
             "oci:// address, or a chart of a repository that a step before added (`helm repo add`)."

@@ -141,6 +141,8 @@ def _yaml_hint(text: str, line: int) -> str:
     lines = text.splitlines()
     if 0 < line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]:
         return "The line is indented with a tab; YAML wants spaces."
+    if 0 < line <= len(lines) and "${" in lines[line - 1]:
+        return "Between braces `${NAME}` needs quotes: write each key on a line of its own, or put it in quotes."
     return "Mend the line; the cause may be the line above it."
 
 

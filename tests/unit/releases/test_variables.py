@@ -65,3 +65,9 @@ def test_a_name_that_is_nowhere() -> None:
 def test_nothing_is_put_in_without_being_asked() -> None:
     (one,) = parse(TEXT, "a.yaml")
     assert one.object["metadata"]["name"] == "app-${STAGE}" and one.object["data"]["literal"] == "$${STAGE}"
+
+
+def test_between_braces_it_needs_quotes() -> None:
+    with pytest.raises(ManifestError) as caught:
+        filled("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${STAGE}}\n")
+    assert "needs quotes" in caught.value.hint
