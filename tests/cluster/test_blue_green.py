@@ -256,3 +256,29 @@ def test_the_autoscaler_keeps_its_say(cluster: ApiServer, busybox: str) -> None:
         assert live and live["status"]["readyReplicas"] == number and leads != f"web-{colour}"
         assert moved and moved["spec"]["scaleTargetRef"]["name"] == leads
     assert serves(cluster) == "v1"
+
+
+@pytest.mark.real_kubernetes
+def test_network_policies(cluster: ApiServer, busybox: str) -> None:
+    """The app's own gets a colour; another's lets both colours in, from before the new pods start until they failed."""
+
+    def policy(name: str, **spec: object) -> Object:
+        return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}
+
+    def live(name: str) -> Object:
+        found = cluster.get(Ref("networking.k8s.io/v1", "NetworkPolicy", cluster.namespace, name))
+        return dict(found["spec"]) if found else {}
+
+    web_pods = {"matchLabels": {"app": "web"}}
+    own = policy("web", podSelector=web_pods, ingress=[{}])
+    other = policy("db", podSelector={"matchLabels": {"app": "db"}}, ingress=[{"from": [{"podSelector": web_pods}]}])
+    release(cluster, service(), web(busybox, answer="v1"), own, other, answer="v1", strategy="rolling")
+    before = live("db")
+    with fails("wrong-answers"):
+        release(cluster, service(), web(busybox, answer="bad"), own, other, answer="v2")
+    assert live("db") == before and live("web-blue") == {}
+    release(cluster, service(), web(busybox, answer="v2"), own, other, answer="v2")
+    (wide,) = live("db")["ingress"][0]["from"][0]["podSelector"]["matchExpressions"]
+    assert wide["values"] == ["web", "web-blue", "web-green"]
+    assert live("web-blue")["podSelector"] == {"matchLabels": {"app": "web-blue"}}
+    assert live("web")["podSelector"] == web_pods  # it goes with the old pods

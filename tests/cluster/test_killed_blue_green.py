@@ -11,13 +11,21 @@ from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
 
 _WRITES = range(1, 25)
-_FEW = (6, 11, 12)  # the new Deployment is made; of two Services one is switched; both are
+_CHANGES = {  # from one strategy to the next, and a few writes: the new pods are made; of two Services one is switched
+    ("blue-green", "blue-green"): (6, 11),
+    ("rolling", "blue-green"): (11,),
+    ("blue-green", "rolling"): (11,),
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A sample of the writes; `--every-write` takes them all."""
-    if "at" in metafunc.fixturenames:
-        metafunc.parametrize("at", _WRITES if metafunc.config.getoption("--every-write") else _FEW)
+    every = metafunc.config.getoption("--every-write")
+    if "change" in metafunc.fixturenames:
+        some = [(change, at) for change, few in _CHANGES.items() for at in (_WRITES if every else few)]
+        metafunc.parametrize(("change", "at"), some)
+    elif "at" in metafunc.fixturenames:
+        metafunc.parametrize("at", _WRITES if every else (6,))
 
 
 def objects(image: str, version: str) -> list[Object]:
@@ -35,25 +43,30 @@ def objects(image: str, version: str) -> list[Object]:
 
 
 def converged(cluster: ApiServer, version: str) -> None:
-    """Everything leads to one colour, and that colour is this version."""
+    """Everything leads to one set of pods, which is this version; at most the way back stands beside it."""
     assert serves(cluster) == serves(cluster, "peers") == version
     services = cluster.list("v1", "Service", cluster.namespace)
     (leads,) = {one["spec"]["selector"]["app"] for one in services}
     scaler = cluster.get(Ref("autoscaling/v2", "HorizontalPodAutoscaler", cluster.namespace, "web"))
     assert scaler and scaler["spec"]["scaleTargetRef"]["name"] == leads
-    assert leads in names(cluster) and set(names(cluster)) <= {"web-blue", "web-green"}
+    there = names(cluster)
+    assert leads in there and set(there) <= {"web", "web-blue", "web-green"}
+    assert len(there) <= 2 - (leads == "web")
     settings = cluster.get(Ref("v1", "ConfigMap", cluster.namespace, leads.replace("web", "settings")))
     assert settings and settings["data"] == {"mode": version}
 
 
 @pytest.mark.real_kubernetes
-def test_a_killed_deployment(cluster: ApiServer, kubeconfig: str, busybox: str, at: int) -> None:
-    release(cluster, *objects(busybox, "v1"), answer="v1")
-    code = dying(kubeconfig, cluster.namespace, "blue-green", "after", at, objects(busybox, "v2"))
+def test_a_killed_deployment(
+    cluster: ApiServer, kubeconfig: str, busybox: str, change: tuple[str, str], at: int
+) -> None:  # fmt: skip
+    before, after = change
+    release(cluster, *objects(busybox, "v1"), answer="v1", strategy=before)
+    code = dying(kubeconfig, cluster.namespace, after, "after", at, objects(busybox, "v2"))
     assert {serves(cluster), serves(cluster, "peers")} <= {"v1", "v2"}
-    if code == 0 and at <= max(_FEW):
+    if code == 0 and at <= max(_CHANGES[change]):
         pytest.fail("it was to be killed")
-    release(cluster, *objects(busybox, "v3"), answer="v3")
+    release(cluster, *objects(busybox, "v3"), answer="v3", strategy=after)
     converged(cluster, "v3")
 
 

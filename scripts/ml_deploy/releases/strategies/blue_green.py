@@ -107,10 +107,14 @@ class BlueGreen:
         leftovers.remove(cluster, old, tell=stage.tell, guard=stage.guard)
 
     def withdraw(self, stage: Stage) -> None:
-        """The new colour goes: no user has reached it."""
-        if self._begun:
-            found = leftovers.of_colours(stage.cluster, stage.plan.app, colour=self._by.colour)
-            leftovers.remove(stage.cluster, found, tell=stage.tell, guard=stage.guard)
+        """The new colour goes: no user has reached it. Policies that were changed for it are what they were."""
+        if not self._begun:
+            return
+        found = leftovers.of_colours(stage.cluster, stage.plan.app, colour=self._by.colour)
+        leftovers.remove(stage.cluster, found, tell=stage.tell, guard=stage.guard)
+        before = stage.records.load(stage.progress.previous).objects if stage.progress.previous else ()
+        changed = [one for one in before if one["kind"] == "NetworkPolicy" and _is_put(stage, one)]
+        stage.put_ahead(changed)
 
     def _settle(self, stage: Stage) -> None:
         """Services or autoscalers that a killed run left at the chosen colour go back to what serves beside it."""
