@@ -68,7 +68,9 @@ class BlueGreen:
         put = stage.put(ahead)
         deployments = [obj for obj in put if obj["kind"] == "Deployment"]
         stage.cluster.patience = stage.left()
+        started = stage.clock.monotonic()
         stage.wait_for(deployments)
+        stage.progress.rollout_seconds += stage.clock.monotonic() - started
         return self._ask(stage, deployments)
 
     def into_traffic(self, stage: Stage) -> Ending:
@@ -97,6 +99,8 @@ class BlueGreen:
         stays = {self._by.colour}
         if stage.plan.keep_old is None:  # where nothing served, nobody knows which of the others is the way back
             stays |= {_colour(one) for one in self._was} or {*colours.COLOURS, ""}
+            for one in self._was:
+                stage.tell(f"{ref_of(one)} stays as the way back until the next deployment")
         cluster, app = stage.cluster, stage.plan.app
         found = leftovers.of_colours(cluster, app)
         old = [obj for obj in found if _colour(obj) not in stays]
