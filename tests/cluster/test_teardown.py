@@ -107,3 +107,20 @@ def test_what_does_not_go_is_told_and_the_next_run_finishes(
     assert "ConfigMap held" in stuck.log and "example.com/wait" in stuck.summary and states(cluster) == {1: "deployed"}
     cluster.patch(Ref("v1", "ConfigMap", cluster.namespace, "held"), {"metadata": {"finalizers": None}})
     assert tear_down().code == 0 and ours(cluster) == set()
+
+
+def test_both_colours_and_a_canary_that_waits_go_too(
+    cluster: ApiServer, busybox: str, deploy: Deploy, tear_down: TearDown
+) -> None:
+    for answer_of in ("v1", "v2"):
+        done = deploy(config("settings", a=answer_of), web(busybox, answer=answer_of), service(), strategy="blue-green")
+        assert done.code == 0, done.log
+    assert {"Deployment/web-blue", "Deployment/web-green"} < ours(cluster)
+    assert tear_down().code == 0 and ours(cluster) == set()
+
+    assert deploy(web(busybox, replicas=2), service()).code == 0
+    waits = deploy(web(busybox, answer="v2", replicas=2), service(), strategy="canary", steps="50", pause="1s")
+    assert (waits.code, waits.outputs["status"]) == (0, "waiting"), waits.log
+    assert "Deployment/web-canary" in ours(cluster)
+    gone = tear_down()
+    assert gone.code == 0 and ours(cluster) == set(), gone.log
