@@ -10,6 +10,7 @@ from ml_deploy.checks import http
 from ml_deploy.checks.cases import Report, judge
 from ml_deploy.errors import Conflict, Forbidden, ManifestError
 from ml_deploy.releases import before_traffic, colours, leftovers, newpods, rollout
+from ml_deploy.releases.before_traffic import Target
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colouring import coloured
 from ml_deploy.releases.colours import COLOUR, Colouring
@@ -48,8 +49,7 @@ class BlueGreen:
     def rights(self, cluster: Cluster, objects: Sequence[Object]) -> list[Right]:
         """To see what is live, and to remove a colour."""
         here = cluster.namespace
-        needed = [Right("list", "", "services", here), Right("list", "apps", "deployments", here),
-                  Right("list", "apps", "statefulsets", here), Right("list", "apps", "daemonsets", here)]  # fmt: skip
+        needed = [Right("list", "", "services", here), Right("list", "apps", "deployments", here)]
         for api_version, kind in leftovers.KINDS:
             known = cluster.kind(api_version, kind)
             if known and any(
@@ -60,6 +60,8 @@ class BlueGreen:
 
     def before_traffic(self, stage: Stage) -> Report | None:
         """Start the new colour beside the live one, outside all traffic; ready, its pods are asked `cases`."""
+        plan = stage.plan
+        target = before_traffic.target(stage.objects, images=plan.images) if plan.cases else None
         self._settle(stage)
         self._begun = True
         self._make_room(stage)
@@ -71,7 +73,7 @@ class BlueGreen:
         started = stage.clock.monotonic()
         stage.wait_for(deployments)
         stage.progress.rollout_seconds += stage.clock.monotonic() - started
-        return self._ask(stage, deployments)
+        return self._ask(stage, deployments, target) if target else None
 
     def into_traffic(self, stage: Stage) -> Ending:
         """Each Service in one patch, then the autoscalers, then what is left; and a look at it for as long as wanted."""
@@ -162,11 +164,8 @@ class BlueGreen:
             return True
         return rank(obj["kind"]) < rank("Service") and cluster.get(ref_of(obj, cluster.namespace)) is None
 
-    def _ask(self, stage: Stage, deployments: Sequence[Object]) -> Report | None:
+    def _ask(self, stage: Stage, deployments: Sequence[Object], target: Target) -> Report:
         plan = stage.plan
-        if not plan.cases:
-            return None
-        target = before_traffic.target(stage.objects, images=plan.images)
         live = next(one for one in deployments if colours.same(one, target.workload))
         pods = [pod for pod in newpods.of(stage.cluster, stage.cluster.get(ref_of(live)) or live) if _ready(pod)]
         report = judge(plan.cases, _in_turn([self._patient(stage, pod, target.port) for pod in pods]))
