@@ -58,6 +58,22 @@ def _legacy(main: bytes, storages: bytes = b"") -> bytes:
     return magic + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + main + storages
 
 
+def _unsummed(data: bytes) -> bytes:
+    """What `torch.save` writes after `torch.serialization.set_crc32_options(False)`."""
+    for magic, place in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
+        at = -1
+        while (at := data.find(magic, at + 1)) >= 0:
+            data = data[: at + place] + bytes(4) + data[at + place + 4 :]
+    return data
+
+
+def test_torch_without_checksums(tmp_path: Path) -> None:
+    assert _inspect(tmp_path, _unsummed(_torch())).verdict is Verdict.ALLOW
+    denied = _inspect(tmp_path, _unsummed(_torch(EVIL)))
+    assert [finding.rule for finding in denied.findings] == ["pickle-global"]
+    assert _inspect(tmp_path, _unsummed(_zip({"a.npy": b"x", "b.npy": b"y"}))).findings[0].rule == "checksum"
+
+
 @pytest.mark.parametrize(
     ("array", "kind"),
     [
