@@ -161,3 +161,31 @@ def test_the_known_names_are_what_the_installed_libraries_have() -> None:
             missing += [] if name in there else [f"{module}:{name}"]
     assert found > 20
     assert len(missing) <= found // 10, missing
+
+
+def test_the_known_names_cover_every_library_with_its_versions() -> None:
+    """Needs none of them installed. Real models of each are in the corpus of scripts/dev/corpus.py."""
+    table = json.loads(Path(globals_.__file__).with_name("known_names.json").read_text())
+    least = {"scikit-learn": ("sklearn", 700), "numpy": ("numpy", 600), "scipy": ("scipy", 600), "pandas": ("pandas", 200),
+             "xgboost": ("xgboost", 8), "lightgbm": ("lightgbm", 8), "statsmodels": ("statsmodels", 300), "torch": ("torch", 300),
+             "imbalanced-learn": ("imblearn", 30)}  # fmt: skip
+    assert set(table["versions"]) == set(least)
+    for distribution, (root, number) in least.items():
+        names = [name for level in ("value", "new", "call") for module, found in table[level].items() for name in found
+                 if module.split(".")[0] == root]  # fmt: skip
+        assert len(names) >= number, distribution
+        assert all(version[0].isdigit() for version in table["versions"][distribution])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "HistGradientBoostingClassifier"), ("sklearn.neighbors._ball_tree", "BallTree"),
+        ("scipy.stats._continuous_distns", "uniform_gen"), ("scipy.sparse._csr", "csr_matrix"), ("pandas", "DataFrame"), ("pandas", "NA"),
+        ("numpy", "log1p"), ("xgboost.core", "Booster"), ("lightgbm.sklearn", "LGBMRanker"), ("torch.nn.modules.linear", "Linear"),
+        ("torch.optim.adamw", "AdamW"), ("torch._utils", "_rebuild_tensor_v2"), ("statsmodels.regression.linear_model", "OLS"),
+        ("statsmodels.tsa.arima.model", "ARIMAResults"), ("statsmodels.genmod.generalized_linear_model", "GLM"),
+    ],
+)  # fmt: skip
+def test_a_part_of_real_models_is_known(module: str, name: str) -> None:
+    assert f"{module}:{name}" in globals_.known()
