@@ -52,7 +52,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from ml_deploy.models import digest, findings, sandbox, terminal
 found = sandbox.inspect(digest.model_files(sys.argv[2:]))
-print("\n".join(terminal.lines(found)))
+for line in terminal.lines(found):
+    print(line)
 sys.exit(findings.worst(f for one in found for f in one.findings).rank)
 """
 #: It has no command of its own; its exit code here: 0 clean, 1 found, 2 inconclusive.

@@ -157,12 +157,12 @@ def _folder(model: tuple[str, ...], found: Mapping[str, str]) -> Path:
 def _read(
     files: list[Path], total: int, policy: policies.Policy, adapters: Adapters
 ) -> tuple[list[Inspection], str, dict[str, str]]:
-    """Inspections, the model's digest, each file's. Both go through all bytes, so progress is the mean of the two."""
+    """Inspections, the model's digest, each file's. Both go through all bytes: the slower one tells the progress."""
     behind = [0]
     limits = sandbox.Limits(policy.memory or sandbox.MEMORY, policy.seconds)
     with (
         Hashing(files) as hashing,
-        adapters.console.progress("Reading", lambda: (hashing.done + behind[0]) / (2 * total or 1)),
+        adapters.console.progress("Reading", lambda: min(hashing.done, behind[0]) / (total or 1)),
     ):
         inspections = sandbox.inspect(
             files, policy, companions=len(files) > 1, limits=limits, advance=lambda done: behind.__setitem__(0, done)
