@@ -24,7 +24,7 @@ CLOSED = (
     "budget", "checksum", "checksum-manifest", "empty-file", "encrypted", "git-lfs-pointer", "hdf5-link", "joblib-array", "joblib-old",
     "keras-file", "keras-layer", "no-model", "onnx-external-data", "pickle-arguments", "pickle-call-of-object", "pickle-changes-global",
     "pickle-dtype", "pickle-extension", "pickle-object-argument", "pickle-special-attribute", "pickle-state", "pickle-state-code",
-    "pickle-state-key", "pickle-tree", "signature", "tar-member", "trailing-data", "truncated", "unreadable", "unsupported-format", "zip-mismatch", "zip-path",
+    "pickle-state-key", "pickle-tree", "signature", "tar-member", "tensorflow-path", "trailing-data", "truncated", "unreadable", "unsupported-format", "zip-mismatch", "zip-path",
 )  # fmt: skip
 RULES = frozenset((*GATES, *OPEN, *NAMED, *CLOSED))
 SEVERITIES = {"deny": Verdict.DENY, "review": Verdict.REVIEW, "note": Verdict.ALLOW}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,19 @@ _DENIED = {
                      "DebugIdentity", "SendTPUEmbeddingGradients", "RpcCall", "RpcClient", "RpcServer"), "connects to other machines"),
 }  # fmt: skip
 #: GraphDef in MetaGraphDef in SavedModel; nodes in it, and in the functions of its library.
-_META_GRAPHS, _GRAPH, _NODE, _LIBRARY, _FUNCTION, _BODY, _OPERATOR = 2, 2, 1, 2, 1, 3, 2
+_META_GRAPHS, _GRAPH, _NODE, _LIBRARY, _FUNCTION, _BODY = 2, 2, 1, 2, 1, 3
+_NAME, _OPERATOR, _INPUT = 1, 2, 3
+#: They read or write the file that their first input names.
+_SAVERS = {
+    "Save",
+    "SaveV2",
+    "Restore",
+    "RestoreV2",
+    "RestoreSlice",
+    "MergeV2Checkpoints",
+    "InitializeTableFromTextFile",
+}
+Body = dict[str, tuple[str, list[str]]]  # a node's name -> its operator and the nodes of its inputs
 
 
 def sniff(head: bytes) -> bool:
@@ -61,10 +73,14 @@ def inspect(member: Member, context: Context) -> Anatomy:
     saved = sniff(data[:32])
     metas = list(fields(data, _META_GRAPHS)) if saved else []
     graphs = [graph for meta in metas for graph in fields(meta, _GRAPH)] if saved else [memoryview(data)]
-    operators = dict.fromkeys(name for graph in graphs for name in _operators(graph))
+    bodies = [body for graph in graphs for body in _bodies(graph)]
+    operators = dict.fromkeys(operator for body in bodies for operator, _ in body.values())
     if not operators:
         raise Unreadable("it has no operators, so it is no graph of TensorFlow")
     _judge(operators, context)
+    for name in dict.fromkeys(name for body in bodies for name in _fixed_paths(body)):
+        context.log.deny("tensorflow-path", name, f"The graph has {name} with a path of its own: it reads or writes a file when it runs.",
+                         "Save the model again; TensorFlow's own saver is told its path by whoever loads the model.")  # fmt: skip
     version = serving.version(metas[0]) if saved else ""
     inputs, outputs = serving.tensors(metas[0]) if saved else ((), ())
     return Anatomy(
@@ -73,13 +89,47 @@ def inspect(member: Member, context: Context) -> Anatomy:
     )  # fmt: skip
 
 
-def _operators(graph: memoryview) -> Iterator[str]:
-    bodies = [
-        node for library in fields(graph, _LIBRARY) for one in fields(library, _FUNCTION) for node in fields(one, _BODY)
-    ]
-    for node in (*fields(graph, _NODE), *bodies):
-        for name in fields(node, _OPERATOR):
-            yield bytes(name).decode("utf-8", "replace")
+def _bodies(graph: memoryview) -> Iterator[Body]:
+    """The graph's own nodes, then each function's."""
+    yield _body(fields(graph, _NODE))
+    for library in fields(graph, _LIBRARY):
+        for function in fields(library, _FUNCTION):
+            yield _body(fields(function, _BODY))
+
+
+def _body(nodes: Iterable[memoryview]) -> Body:
+    body: Body = {}
+    for node in nodes:
+        name, operator = _text(node, _NAME), _text(node, _OPERATOR)
+        texts = [bytes(one).decode("utf-8", "replace") for one in fields(node, _INPUT)]
+        inputs = [text.split(":")[0] for text in texts if not text.startswith("^")]  # ^ is for order only
+        body[name if name not in body else f"{name}#{len(body)}"] = (operator, inputs)
+    return body
+
+
+def _text(node: memoryview, number: int) -> str:
+    return bytes(next(fields(node, number), b"")).decode("utf-8", "replace")
+
+
+def _fixed_paths(body: Body) -> Iterator[str]:
+    """Operators of TensorFlow's saver whose path is not handed in from outside."""
+    for operator, inputs in body.values():
+        if operator in _SAVERS and inputs and not _from_outside(inputs[0], body):
+            yield operator
+
+
+def _from_outside(name: str, body: Body) -> bool:
+    """Whether an argument of the function, or a placeholder, is among what a value is made of."""
+    waiting, seen = [name], set[str]()
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        if one not in body or body[one][0].startswith("Placeholder"):
+            return True
+        waiting += body[one][1]
+    return False
 
 
 def _judge(operators: dict[str, None], context: Context) -> None:
