@@ -282,11 +282,7 @@ class ApiServer:
             if error.code == 404:
                 return []
             raise
-        found = [
-            Kind(api_version, r["kind"], r["name"], bool(r["namespaced"]), tuple(r.get("verbs") or ()))
-            for r in resources
-            if "/" not in r["name"]
-        ]
+        found = kube_discovery.kinds(api_version, resources)
         with self._lock:
             self._kinds[api_version] = found
         return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ml_deploy.releases.cluster import Object
+from ml_deploy.releases.cluster import Kind, Object
 
 #: Asks for all groups with their kinds in one answer; servers before 1.27 answer with groups and versions only.
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -22,3 +22,13 @@ def versions(found: Object) -> Iterator[str]:
             yield full
             kinds = [one.get("responseKind") or {} for one in version.get("resources") or []]
             yield from (f"{full}/{kind['kind']}" for kind in kinds if kind.get("kind"))
+
+
+def kinds(api_version: str, resources: Sequence[Object]) -> list[Kind]:
+    """The kinds of one group and version, from the resources and subresources that it has."""
+    names = {resource["name"] for resource in resources}
+    return [
+        Kind(api_version, one["kind"], one["name"], bool(one["namespaced"]), tuple(one.get("verbs") or ()),
+             has_status=f"{one['name']}/status" in names)
+        for one in resources if "/" not in one["name"]
+    ]  # fmt: skip

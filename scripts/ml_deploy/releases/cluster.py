@@ -52,6 +52,7 @@ class Kind:
     plural: str
     namespaced: bool
     verbs: tuple[str, ...] = ()
+    has_status: bool = False
 
 
 @dataclass(frozen=True)

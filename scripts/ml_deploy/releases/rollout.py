@@ -68,7 +68,9 @@ def _unseen(obj: Object) -> bool:
     wanted = (obj.get("metadata") or {}).get("generation")
     if obj.get("kind") in ("Deployment", "StatefulSet", "DaemonSet"):
         return int(seen or 0) < int(wanted or 0)
-    return isinstance(seen, int) and isinstance(wanted, int) and seen < wanted
+    if not isinstance(wanted, int) or not str(seen).isdigit():  # Argo's is a string
+        return False
+    return int(str(seen)) < wanted
 
 
 def _counts(obj: Object) -> Callable[[str], int]:
@@ -159,9 +161,17 @@ def _service(obj: Object) -> Verdict:
     return Done(str(given[0].get("ip") or given[0].get("hostname") or ""))
 
 
+#: Phases of custom resources without a Ready condition (Argo's Rollouts, many operators') in which they are not there yet.
+_NOT_YET = {"Pending", "Creating", "Provisioning", "Initializing", "Starting", "Deploying", "Updating", "Reconciling",
+            "Progressing", "Paused", "Degraded", "Failed", "Error"}  # fmt: skip
+
+
 def _custom(obj: Object) -> Verdict:
-    """A custom resource: its Ready condition, where it has one."""
-    ready = condition(obj, "Ready")
+    """A custom resource: its Ready condition, else its phase, where it has one that tells of something under way."""
+    ready, status = condition(obj, "Ready"), obj.get("status") or {}
+    phase = status.get("phase") if isinstance(status, dict) else None
+    if not ready and phase in _NOT_YET:
+        return Waiting(f"its phase is {phase}" + (f": {status['message']}" if status.get("message") else ""))
     if not ready or ready.get("status") == "True":
         return Done("ready" if ready else "")
     return Waiting(f"not ready: {ready.get('message') or ready.get('reason') or 'no reason given'}")

@@ -23,6 +23,7 @@ _LOOK_LONGEST = 10.0
 _SAMPLE = 50  # new pods of a workload that are looked at while it still moves
 _LOG_LINES = 15
 _ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
+_SILENCE = 5.0  # seconds in which a controller says something of a new custom resource
 _PATIENCE = {"probe": 8.0}  # seconds before it is told: probes fail while a server starts
 
 Tell = Callable[[str], None]
@@ -166,7 +167,9 @@ class _Wait:
 
     def _ready(self, now: float) -> bool:
         """All are Done; for a load balancer's address alone the others do not wait long: not every cluster has one."""
-        waiting = [w for w in self._watched.values() if not isinstance(w.verdict, rollout.Done)]
+        waiting = [
+            w for w in self._watched.values() if not isinstance(w.verdict, rollout.Done) or self._is_silent(w, now)
+        ]
         if not all(w.ref.kind == "Service" and w.verdict != _UNSEEN for w in waiting):
             self._only_address_since = None
             return False
@@ -178,6 +181,13 @@ class _Wait:
             names = ", ".join(w.ref.name for w in waiting)
             self._tell(f"Service {names}: no address after {_ADDRESS:.0f} s; the release is ready without it")
         return True
+
+    def _is_silent(self, one: _Watched, now: float) -> bool:
+        """Whether a custom resource may still get its first status from its controller; some never get one."""
+        if now - self._started >= _SILENCE or not rollout.is_custom(one.obj) or one.obj.get("status"):
+            return False
+        kind = self._cluster.kind(one.ref.api_version, one.ref.kind)
+        return kind is not None and kind.has_status
 
     def _look(self) -> None:
         """Find out why what is not ready is not; stop when it is hopeless."""

@@ -79,6 +79,9 @@ CASES: list[tuple[dict[str, Any], Verdict]] = [
         obj("InferenceService", conditions=conditions(Ready=("False", "NoImage")), api="serving.kserve.io/v1beta1"),
         Waiting("not ready: NoImage said"),
     ),
+    (obj("Rollout", phase="Progressing", message="1 of 2", api="argoproj.io/v1alpha1"), Waiting("its phase is Progressing: 1 of 2")),
+    (obj("Rollout", phase="Healthy", api="argoproj.io/v1alpha1"), Done("")),
+    (obj("Rollout", phase="Healthy", observedGeneration="0", api="argoproj.io/v1alpha1"), Waiting("its controller has not seen the change yet")),
     (obj("CustomResourceDefinition", conditions=conditions(Established=("True", ""))), Done("established")),
     (obj("ConfigMap", api="v1"), Done("")),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from ml_deploy.errors import RolloutFailed
-from ml_deploy.releases.cluster import Cluster, Event, Object, WatchOf
+from ml_deploy.releases.cluster import Cluster, Event, Kind, Object, WatchOf
 from ml_deploy.releases.wait import wait_ready
 
 
@@ -232,6 +232,11 @@ class WithOwned(Fake):
 
     made: Object | None = None
     may = True
+    has_status = True
+
+    def kind(self, api_version: str, kind: str) -> Kind:
+        assert kind == "InferenceService"
+        return Kind(api_version, kind, "inferenceservices", True, has_status=self.has_status)
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
         assert (group, namespace) == ("apps", "ml") and verb in ("list", "watch")
@@ -269,3 +274,15 @@ def test_workloads_that_we_may_not_see_are_not_waited_for() -> None:
     fake.may = False
     assert wait_ready(cast(Cluster, fake), [resource()], seconds=20, clock=clock, tell=lambda _: None)
     assert [of.kind for of in fake.watched] == ["InferenceService"]
+
+
+@pytest.mark.parametrize(("has_status", "says_at", "ends"), [(True, 3.0, 3.0), (True, None, 5.0), (False, None, 0.0)])
+def test_a_new_custom_resource_is_given_time_for_its_first_status(
+    has_status: bool, says_at: float | None, ends: float
+) -> None:
+    clock = Clock()
+    silent = {**resource(), "status": {}}
+    fake = WithOwned(clock, [(0, silent), *([(says_at, resource())] if says_at else [])])
+    fake.has_status = has_status
+    wait_ready(cast(Cluster, fake), [silent], seconds=20, clock=clock, tell=lambda _: None)
+    assert clock.now == 100.0 + ends
