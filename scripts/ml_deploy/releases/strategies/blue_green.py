@@ -14,7 +14,7 @@ from ml_deploy.releases.before_traffic import Target
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colouring import coloured
 from ml_deploy.releases.colours import COLOUR, Colouring
-from ml_deploy.releases.history import DEPLOYED, ref_of
+from ml_deploy.releases.history import DEPLOYED, FAILED, ROLLED_BACK, Release, ref_of
 from ml_deploy.releases.manifests import Manifest, rank
 from ml_deploy.releases.ownership import autoscaled
 from ml_deploy.releases.preflight import Right
@@ -98,16 +98,17 @@ class BlueGreen:
 
     def afterwards(self, stage: Stage) -> None:
         """The old colour goes when `keep_old` has passed, or stays as the way back; what is older goes in any case."""
+        cluster, app, history = stage.cluster, stage.plan.app, stage.records.all()
         stays = {self._by.colour}
         if stage.plan.keep_old is None:  # where nothing served, nobody knows which of the others is the way back
-            stays |= {_colour(one) for one in self._was} or {*colours.COLOURS, ""}
-            for one in self._was:
+            back = _way_back(self._was, history)
+            stays |= {_colour(one) for one in back} or {*colours.COLOURS, ""}
+            for one in back:
                 stage.tell(f"{ref_of(one)} stays as the way back until the next deployment")
-        cluster, app = stage.cluster, stage.plan.app
         found = leftovers.of_colours(cluster, app)
         old = [obj for obj in found if _colour(obj) not in stays]
         if "" not in stays:
-            recorded = {uid for release in stage.records.all() for uid in release.uids.values()}
+            recorded = {uid for release in history for uid in release.uids.values()}
             mine = [obj for obj in found if _colour(obj) == self._by.colour]
             old += leftovers.plain(cluster, app, mine, recorded)
         leftovers.remove(cluster, old, tell=stage.tell, guard=stage.guard)
@@ -246,6 +247,13 @@ def _owner(stage: Stage, serving: Sequence[Object]) -> Sequence[Object]:
         "Services of this release lead to both colours, and no record tells which of the two is right.",
         hint="Give them one selector (kubectl edit service), that of the version that is to serve, and run this again.",
     )
+
+
+def _way_back(was: Sequence[Object], history: Sequence[Release]) -> Sequence[Object]:
+    """Of what served until the switch, what is not of a failed release: a run that was killed may have left both."""
+    failed = {uid for release in history if release.state in (FAILED, ROLLED_BACK) for uid in release.uids.values()}
+    fine = {uid for release in history if release.state not in (FAILED, ROLLED_BACK) for uid in release.uids.values()}
+    return [one for one in was if one["metadata"]["uid"] not in failed - fine] or was
 
 
 def _colour(obj: Object) -> str:
