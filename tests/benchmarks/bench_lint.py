@@ -4,7 +4,7 @@ usage: python tests/benchmarks/bench_lint.py [--size MB] [--pairs N] [--only WOR
                                                                                   (needs the base, lint and dev sets)
 
 The scanners live in an environment of their own, which is made when VENV does not exist (modelscan
-needs Python below 3.13). Runs are interleaved, the figures are medians; the peak is that of the
+needs Python below 3.13). Runs are interleaved, the figures are medians, in brackets seconds of the processor; the peak is that of the
 largest process (lint-model is two: the step and the child that reads). Behind a scanner's figures is
 what it said: `clean` or `found` are verdicts, all else is none; then its exit code.
 The torch file is made by the PYTHON that has torch, or by hand in the same layout.
@@ -68,7 +68,7 @@ with scanner.shared_source_sensitive_caches():
         worst = max(worst, 2 if report.status.value != "complete" else report.verdict.value != "clean")
 sys.exit(worst)
 """
-#: Runs a command, prints seconds, the peak of its largest process in MiB, its exit code, and what it wrote.
+#: Runs a command, prints seconds, those of the processor, the peak of its largest process in MiB, its exit code, and what it wrote.
 MEASURE = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -78,7 +78,8 @@ try:
 except subprocess.TimeoutExpired:
     status, said = 124, ""
 seconds = time.perf_counter() - start
-print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, status)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status)
 print(said)
 """
 
@@ -155,18 +156,19 @@ def _arrays(megabytes: int) -> list[numpy.ndarray]:
 
 TORCH = ""
 FILES: dict[str, tuple[str, Callable[[Path, int], None]]] = {
-    "1 GB pickle of arrays": ("model.pkl", pickle_of_arrays), "1 GB npz": ("model.npz", npz_of_arrays),
-    "1 GB joblib, raw": ("model.joblib", joblib_of_arrays), "1 GB torch zip": ("model.pt", torch_zip),
-    "1 GB safetensors": ("model.safetensors", safetensors_file), "100 MB pickle of floats": ("floats.pkl", pickle_of_floats),
-    "1000 small pickles": ("models", thousand_files),
+    "pickle of arrays": ("model.pkl", pickle_of_arrays), "npz": ("model.npz", npz_of_arrays),
+    "joblib, raw": ("model.joblib", joblib_of_arrays), "torch zip": ("model.pt", torch_zip),
+    "safetensors": ("model.safetensors", safetensors_file), "pickle of floats": ("floats.pkl", pickle_of_floats),
+    "folder of small pickles": ("models", thousand_files),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one program: seconds, peak MiB of its largest process, exit code, what it wrote."""
+    """One run of one program: seconds, those of the processor, peak MiB of its largest process, exit code, what it wrote."""
 
     seconds: float
+    work: float
     peak: float
     status: int
     said: str
@@ -176,8 +178,8 @@ def measure(command: list[str], timeout: float) -> Run:
     """Run it from a small process of its own, so that the peak is the command's."""
     done = subprocess.run([sys.executable, "-c", MEASURE, str(timeout), *command], check=True, capture_output=True, text=True)  # fmt: skip
     first, said = done.stdout.split("\n", 1)
-    seconds, peak, status = first.split()
-    return Run(float(seconds), float(peak), int(status), said)
+    seconds, work, peak, status = first.split()
+    return Run(float(seconds), float(work), float(peak), int(status), said)
 
 
 def commands(path: Path, scanners: Path) -> dict[str, list[str]]:
@@ -214,13 +216,16 @@ def row(name: str, path: Path, scanners: Path, given: argparse.Namespace) -> tup
     for key in ("lint-model", "reading"):
         assert all(run[key].status == 0 for run in runs), f"{key} did not allow the file: {runs[0][key].said}"
     seconds = {key: statistics.median(run[key].seconds for run in runs) for key in asked}
+    work = {key: statistics.median(run[key].work for run in runs) for key in asked}
     peak = {key: max(run[key].peak for run in runs) for key in asked}
+    size = sum(one.stat().st_size for one in (path.iterdir() if path.is_dir() else [path]))
     more = statistics.median(run["lint-model"].seconds - run["hashlib"].seconds for run in runs)
     said = {key: f"{verdict(key, runs[0][key])} ({runs[0][key].status})" for key in asked}
     said["reading"] = "allow"
-    figures = [f"{seconds[key]:.2f} s, {peak[key]:.0f} MiB, {said[key]}" for key in list(asked)[2:]]
+    figures = [f"{seconds[key]:.2f} s ({work[key]:.2f}), {peak[key]:.0f} MiB, {said[key]}" for key in list(asked)[2:]]
     first = (
-        f"| {name} | {seconds['hashlib']:.2f} | {seconds['lint-model']:.2f} | {more:+.2f} | {peak['lint-model']:.0f} |"
+        f"| {name} | {size / 1e6:.0f} | {seconds['hashlib']:.2f} ({work['hashlib']:.2f}) "
+        f"| {seconds['lint-model']:.2f} ({work['lint-model']:.2f}) | {more:+.2f} | {peak['lint-model']:.0f} |"
     )
     return first, f"| {name} | " + " | ".join(figures) + " |"
 
@@ -253,7 +258,7 @@ def main() -> None:
                     make(Path(place) / file, given.size)
                     lines.append(row(name, Path(place) / file, scanners, given))
                     print(*lines[-1], sep="\n", flush=True)
-    print("\n| file | hashlib s | lint-model with digest s | difference s | peak MiB |\n|---|---|---|---|---|")
+    print("\n| file | MB | hashlib s | lint-model with digest s | difference s | peak MiB |\n|---|---|---|---|---|---|")
     print(*(first for first, _ in lines), sep="\n")
     print(
         "\n| file | lint-model without digest | picklescan | modelscan | modelaudit-picklescan |\n|---|---|---|---|---|"
