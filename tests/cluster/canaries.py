@@ -31,7 +31,7 @@ def app(image: str, answer: str = "v1", *, replicas: int = 2, delay: str = "", *
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
     if delay:
         container["command"][2] = container["command"][2].replace('"echo', f'"/bin/busybox sleep {delay}; echo', 1)
-    obj["spec"]["strategy"] = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    obj["spec"]["strategy"] = {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}}
     return obj
 
 

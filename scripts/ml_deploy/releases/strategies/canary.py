@@ -20,7 +20,7 @@ from ml_deploy.releases.preflight import Right
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, canary_setup, routes, steps
 from ml_deploy.releases.strategies.canary_setup import REPLICAS, Direct, Setup
-from ml_deploy.releases.strategies.canary_traffic import ByReplicas, scaled
+from ml_deploy.releases.strategies.canary_traffic import ByReplicas
 from ml_deploy.releases.strategies.canary_trial import Trial, failure
 from ml_deploy.releases.strategies.rolling import Rolling
 
@@ -97,8 +97,10 @@ def promote(stage: Stage, trial: Trial) -> None:
     stage.tell("canary: promoted; the stable version gets the new template, and the canary stays until it is ready")
     stage.activate()
     late = [obj for obj in stage.objects if _weighed(stage.cluster, obj)]
-    stage.put([obj for obj in stage.objects if obj not in late])
-    _keep_size(stage, trial)
+    first = [obj for obj in stage.objects if obj not in late]
+    if isinstance(trial.traffic, ByReplicas):
+        _take_over(stage, trial, trial.traffic, first)
+    stage.put(first)
     stage.wait_for_all()
     trial.traffic.back()
     stage.progress.share = 0
@@ -107,12 +109,14 @@ def promote(stage: Stage, trial: Trial) -> None:
         stage.wait_for_all(stable_for=stage.plan.stable_for)
 
 
-def _keep_size(stage: Stage, trial: Trial) -> None:
-    """A stable version that gave pods away, and whose manifest leaves their number open, gets them back."""
-    for obj in stage.objects:
-        ours = ref_of(obj, stage.cluster.namespace) == trial.stable
-        if ours and isinstance(trial.traffic, ByReplicas) and "replicas" not in obj["spec"]:
-            scaled(stage.cluster, trial.stable, trial.traffic.total)
+def _take_over(stage: Stage, trial: Trial, traffic: ByReplicas, objects: Sequence[Object]) -> None:
+    """The pods that the stable version has left are rolled first; then it grows as the canary shrinks."""
+    names = [ref_of(obj, stage.cluster.namespace) for obj in objects]
+    position = names.index(trial.stable)
+    release = objects[position]
+    rolled = stage.put([*objects[:position], traffic.at_its_size(release)])[-1]
+    stage.wait_for([rolled])
+    traffic.grow(release, trial.canary)
 
 
 def _weighed(cluster: Cluster, obj: Object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Sequence
 from typing import Protocol
@@ -57,6 +58,37 @@ class ByReplicas:
         live = self._stage.cluster.get(self._stable)
         if live and int(live["spec"].get("replicas", 1)) < self.total:
             self.stable_pods(self.total)
+
+    def at_its_size(self, release: Object) -> Object:
+        """The stable Deployment of a release with the pods that it has now: a rollout that also grows starts old pods.
+
+        It may have as many pods in excess as a rollout of the full number.
+        """
+        changed = copy.deepcopy(release)
+        spec, live = changed["spec"], self._stage.cluster.get(self._stable)
+        excess = steps.excess(release, self.wanted(release))
+        spec["replicas"] = int(live["spec"].get("replicas", 1)) if live else self.total
+        strategy = spec.get("strategy") or {}
+        if strategy.get("type", "RollingUpdate") == "RollingUpdate":
+            rolling = {**(strategy.get("rollingUpdate") or {}), "maxSurge": excess}
+            spec["strategy"] = {"type": "RollingUpdate", "rollingUpdate": rolling}
+        return changed
+
+    def wanted(self, release: Object) -> int:
+        """The full number of pods: the manifest's, or where it leaves that open, as many as there were."""
+        return int(release["spec"].get("replicas", self.total))
+
+    def grow(self, release: Object, canary: Ref) -> None:
+        """From there to the full number of pods, by as many at a time as a rollout may have in excess."""
+        stage, wanted = self._stage, self.wanted(release)
+        excess = steps.excess(release, wanted)
+        count = int(self.at_its_size(release)["spec"]["replicas"])
+        while count < wanted:
+            count = min(count + excess, wanted)
+            self.stable_pods(count)
+            if stage.cluster.get(canary):
+                scaled(stage.cluster, canary, wanted - count)
+        scaled(stage.cluster, self._stable, wanted)  # ours to keep, where the manifest leaves the number open
 
     def stable_pods(self, count: int) -> None:
         """Scale the stable version, and wait for it."""

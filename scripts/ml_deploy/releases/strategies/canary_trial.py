@@ -27,7 +27,7 @@ class Trial:
     def __init__(self, stage: Stage, stable: Ref, traffic: Traffic, edge: Edge | None) -> None:
         self.stable, self.traffic, self.edge = stable, traffic, edge
         self._stage = stage
-        self._ref = stable._replace(name=canary_objects.name_of(stable.name))
+        self.canary = stable._replace(name=canary_objects.name_of(stable.name))
 
     @classmethod
     def begin(cls, stage: Stage, setup: Setup) -> Trial:
@@ -71,7 +71,7 @@ class Trial:
             stage.cluster, setup.workload, stage.objects, ending=f"-r{revision}-canary", labels=labels
         )
         canary = canary_objects.deployment(
-            workload, self._ref.namespace, app=app, revision=revision, pods=self.traffic.pods(share),
+            workload, self.canary.namespace, app=app, revision=revision, pods=self.traffic.pods(share),
             stable_pods=None if by_gateway else setup.total, apart_from=setup.services if by_gateway else (),
         )  # fmt: skip
         led = [one for one in setup.services if by_gateway and one["metadata"]["name"] == setup.service]
@@ -84,10 +84,10 @@ class Trial:
         """Give it `share` percent of the traffic, wait a pause, and judge. Raises what speaks against going on."""
         stage, pause = self._stage, self._stage.plan.canary.pause
         pods = self.traffic.pods(share)
-        stage.wait_for([scaled(stage.cluster, self._ref, pods)])
+        stage.wait_for([scaled(stage.cluster, self.canary, pods)])
         stage.progress.share = share
         self.traffic.give(share)
-        noted(stage.cluster, self._ref, share)
+        noted(stage.cluster, self.canary, share)
         stage.tell(
             f"canary: {share} % of the traffic, {_pods(pods)}" + (f"; watching for {pause:g} s" if pause else "")
         )
@@ -118,7 +118,7 @@ class Trial:
                 raise before_traffic.wrong(report, f"The canary (pod {pod['metadata']['name']})", "")
         if report is None:
             raise RolloutFailed(
-                f"No pod of {self._ref} is ready to be asked.", hint=f"Look at {self._ref.name}'s pods."
+                f"No pod of {self.canary} is ready to be asked.", hint=f"Look at {self.canary.name}'s pods."
             )
         return report
 
@@ -151,9 +151,9 @@ class Trial:
             self._refuse_crashed(before)
             stage.clock.sleep(min(_LOOK, left))
         self._refuse_crashed(before)
-        live = stage.cluster.get(self._ref)
+        live = stage.cluster.get(self.canary)
         if live is None:
-            raise RolloutFailed(f"{self._ref} was deleted by somebody else.")
+            raise RolloutFailed(f"{self.canary} was deleted by somebody else.")
         stage.wait_for([live])
         return compared
 
@@ -175,7 +175,7 @@ class Trial:
 
     def _live_pods(self) -> list[Object]:
         chosen = ",".join(f"{name}={value}" for name, value in canary_objects.pod_labels(self._stage.plan.app).items())
-        found = self._stage.cluster.list("v1", "Pod", self._ref.namespace, selector=chosen)
+        found = self._stage.cluster.list("v1", "Pod", self.canary.namespace, selector=chosen)
         return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
 

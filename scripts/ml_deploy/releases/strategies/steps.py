@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_deploy.errors import InputError
 
@@ -54,6 +55,13 @@ def by_replicas(total: int, share: int) -> Pods:
 def beside(total: int, share: int) -> int:
     """How many canary pods take `share` percent of the traffic beside a full stable version (weights on a gateway)."""
     return max(1, math.ceil(total * share / ALL))
+
+
+def excess(workload: Mapping[str, Any], total: int) -> int:
+    """How many pods a rollout of `total` pods may have in excess: the Deployment's maxSurge, at least one."""
+    surge = ((workload["spec"].get("strategy") or {}).get("rollingUpdate") or {}).get("maxSurge", "25%")
+    part = math.ceil(total * int(surge.rstrip("%")) / 100) if isinstance(surge, str) else int(surge)
+    return max(part, 1)
 
 
 def _nearest(total: int, share: int) -> Pods:

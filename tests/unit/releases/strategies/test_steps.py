@@ -73,3 +73,11 @@ def test_what_is_named_as_possible_is_possible(total: int, share: int) -> None:
 )
 def test_pods_beside_a_full_stable_version(total: int, share: int, pods: int) -> None:
     assert steps.beside(total, share) == pods
+
+
+@pytest.mark.parametrize(
+    "surge, total, pods", [(None, 10, 3), ("25%", 4, 1), ("50%", 5, 3), (2, 10, 2), (0, 10, 1), ("0%", 9, 1)]
+)
+def test_pods_in_excess(surge: object, total: int, pods: int) -> None:
+    spec = {"strategy": {"rollingUpdate": {"maxSurge": surge}}} if surge is not None else {}
+    assert steps.excess({"spec": spec}, total) == pods
