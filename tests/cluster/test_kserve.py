@@ -53,7 +53,7 @@ def test_an_inference_service(cluster: ApiServer, busybox: str, deploy: Deploy) 
 
 def test_one_that_crashes_is_explained_and_rolled_back(cluster: ApiServer, busybox: str, deploy: Deploy) -> None:
     assert deploy(model(busybox, "v1"), stable_for="1s").code == 0
-    bad = deploy(model(busybox, "v2", crash=True), on_failure="rollback", timeout="12s")
+    bad = deploy(model(busybox, "v2", crash=True), on_failure="rollback", timeout="20s")
     assert (bad.code, bad.outputs["reason"], bad.outputs["rolled-back"]) == (11, "rollout", "true"), bad.log
     assert "Deployment web-predictor" in bad.log and "ValueError: no such model" in bad.log, bad.log
     assert "v1" in answer(cluster)
