@@ -157,14 +157,14 @@ class _Rollback:
         return self._current is not None
 
     def _is_elsewhere(self, history: Sequence[Release]) -> bool:
-        """Whether `from-revision` neither serves nor waits as a canary."""
-        told, waiting = self._inputs.from_revision, canary_records.waiting(history)
+        """Whether `from-revision` neither serves nor is a canary."""
+        told, waiting = self._inputs.from_revision, canary_records.undecided(history)
         known = [one.revision for one in (self._current, waiting) if one]
         return told is not None and bool(known) and told not in known
 
     def _without_canary(self, records: Records, history: Sequence[Release], lock: Lock) -> bool:
-        """Take away the canary that waits, or that a killed run left; whether that was all that there was to do."""
-        waiting, clock = canary_records.waiting(history), self._adapters.clock
+        """Take away the canary that waits, or that an ended run left; whether that was all that there was to do."""
+        waiting, clock = canary_records.undecided(history), self._adapters.clock
         stage = Stage(
             self._cluster, Plan(app=self._inputs.app, objects=()), clock, self._until, self._tell, lock.guard,
             Progress(release=waiting), records,
@@ -174,7 +174,7 @@ class _Rollback:
             return False
         reject(stage, why=self._inputs.why or "rolled back")
         assert self._current
-        self._tell(f"revision {waiting.revision} waited as a canary: it is rejected")
+        self._tell(f"revision {waiting.revision} was a canary: it is rejected")
         self._result = replace(self._result, from_revision=waiting.revision)
         to = self._inputs.to_revision
         return to in (None, self._current.revision) and self._inputs.from_revision in (None, waiting.revision)

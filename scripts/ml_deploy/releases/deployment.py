@@ -199,7 +199,7 @@ def serving(progress: Progress) -> str:
         )
     if progress.share:
         return (
-            f"Its canary has {progress.share} % of the traffic still; the next deployment, `rollback` or `action: reject` "
+            f"Its canary still has {progress.share} % of the traffic; `rollback`, `action: reject` or the next deployment "
             "takes it away."
         )
     if not progress.changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ml_deploy.errors import Conflict, NoRelease
-from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, ROLLED_BACK, WAITING, Release
+from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, JUDGED_GOOD, ROLLED_BACK, WAITING, Release
 
 _DONE = {"promote": (DEPLOYED, JUDGED_GOOD), "reject": (FAILED, ROLLED_BACK)}
 
@@ -18,6 +18,12 @@ def any_of(history: Iterable[Release]) -> bool:
 def waiting(history: Iterable[Release]) -> Release | None:
     """The release whose canary waits to be promoted or rejected."""
     return next((release for release in history if release.state == WAITING), None)
+
+
+def undecided(history: Sequence[Release]) -> Release | None:
+    """The release whose canary waits, or was left half-way by a run that ended. Call it with the lock held."""
+    left = (release for release in history if release.state == DEPLOYING and release.strategy == "canary")
+    return waiting(history) or next(left, None)
 
 
 def refuse_waiting(history: Iterable[Release]) -> None:
@@ -39,7 +45,7 @@ def meant(history: Sequence[Release], app: str, action: str, revision: int | Non
 
     Raises NoRelease when none waits, or Conflict when it is another one than `revision`.
     """
-    release = waiting(history)
+    release = waiting(history) if action == "promote" else undecided(history)
     if release and revision in (None, release.revision):
         return release, False
     named = next((one for one in history if one.revision == revision), None)
@@ -54,5 +60,6 @@ def meant(history: Sequence[Release], app: str, action: str, revision: int | Non
     raise NoRelease(
         f"No canary of {app} waits" + (f"; revision {named.revision} is {named.state}" if named else "") + ".",
         hint="Check `app` and `namespace`; it may have been promoted, rejected or rolled back meanwhile.",
+        title="No canary waits",
         details=f"Recorded revisions:\n\n{rows or 'none'}",
     )

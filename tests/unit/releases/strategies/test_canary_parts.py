@@ -15,7 +15,7 @@ from ml_deploy.checks.load import Load, Plan, Sample
 from ml_deploy.errors import Conflict, EndpointDown, NoRelease, WrongAnswers
 from ml_deploy.releases.before_traffic import selects
 from ml_deploy.releases.cluster import Object, Ref
-from ml_deploy.releases.history import DEPLOYED, FAILED, ROLLED_BACK, WAITING, Release
+from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, ROLLED_BACK, WAITING, Release
 from ml_deploy.releases.strategies import canary_objects, canary_records
 from ml_deploy.releases.strategies.canary_edge import Edge
 from ml_deploy.releases.strategies.routes import CANARY, EDIT, TRACK
@@ -106,6 +106,14 @@ def test_a_job_that_is_run_again_finds_its_work_done() -> None:
     for action, revision in (("promote", 2), ("reject", 3), ("promote", None), ("reject", 9)):
         with pytest.raises(NoRelease, match="No canary of churn waits"):
             canary_records.meant(history, "churn", action, revision)
+
+
+def test_what_a_cancelled_run_left_is_rejected_and_not_promoted() -> None:
+    history = [recorded(2, DEPLOYING, strategy="canary"), recorded(1, DEPLOYED)]
+    assert canary_records.meant(history, "churn", "reject", 2) == (history[0], False)
+    with pytest.raises(NoRelease, match="revision 2 is deploying"):
+        canary_records.meant(history, "churn", "promote", 2)
+    assert canary_records.undecided([recorded(2, DEPLOYING, strategy="rolling")]) is None
 
 
 def test_another_one_waits() -> None:
