@@ -12,8 +12,8 @@ from ml_deploy.releases.cluster import Object, Ref
 
 _WRITES = range(1, 25)
 _CHANGES = {  # from one strategy to the next, and a few writes: the new pods are made; of two Services one is switched
-    ("blue-green", "blue-green"): (6, 11),
-    ("rolling", "blue-green"): (11,),
+    ("blue-green", "blue-green"): (6, 8),
+    ("rolling", "blue-green"): (8,),
     ("blue-green", "rolling"): (11,),
 }
 
