@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.busybox import static_busybox
 from tests.cluster.apps import PREDICT
+from tests.cluster.proxy import Proxy, proxied
 
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.releases.cluster import ClusterAccess, Ref
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", default="", help="run the cluster tier against this Kubernetes")
     parser.addoption("--gateway", default="traefik:8081", help="CLASS:PORT of the Gateway API in that Kubernetes")
+    parser.addoption("--every-fault", action="store_true", help="meet each fault of the API with each command")
     parser.addoption("--every-write", action="store_true", help="kill runs at each of their writes, not at a few")
 
 
@@ -161,3 +163,10 @@ def cases(tmp_path: Path) -> Callable[[str], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def proxy(kubeconfig: str, tmp_path: Path) -> Iterator[Proxy]:
+    """A fault proxy before the cluster."""
+    with proxied(kubeconfig, tmp_path) as found:
+        yield found

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,15 @@ def no_command(obj: Object) -> None:
     pod_spec(obj)["containers"][0]["command"] = ["/bin/serve-model"]
 
 
+def no_image(obj: Object) -> None:
+    container = pod_spec(obj)["containers"][0]
+    container["image"] = container["image"].replace("busybox:1", "none:1")
+
+
+def crashing(obj: Object) -> None:
+    pod_spec(obj)["containers"][0]["command"] = ["/bin/sh", "-c", "echo no such model >&2; exit 3"]
+
+
 def no_node(obj: Object) -> None:
     pod_spec(obj)["nodeSelector"] = {"gpu": "a100"}
 
@@ -71,10 +83,12 @@ TROUBLES: list[tuple[Spoil, str, str]] = [
     (no_secret_volume, "Secret nowhere does not exist", "Create the Secret nowhere"),
     (no_claim, 'persistentvolumeclaim "nowhere" not found', "Create the claim"),
     (wrong_probe, r"its readiness probe fails \(GET /nope on port 8080\): .*404", "probe's path and port"),
-    (greedy, "killed for using more than its limit of 16Mi", "Raise the memory limit"),
+    (greedy, "for using more than its limit of 16Mi", "Raise the memory limit"),
     (root, "container web may not run as root", "USER 10001"),
     (no_command, "serve-model.*no such file", "command"),
     (no_node, "node affinity/selector", "node selector or affinity"),
+    (no_image, "none:1 does not exist", "was it pushed"),
+    (crashing, r"ended with exit code 3", "no such model"),
 ]
 
 
@@ -88,7 +102,72 @@ def test_troubles_of_pods(
     assert (done.code, done.outputs["reason"]) == (11, "rollout"), done.log
     told = re.search(rf"(?m)^ *(\d+\.\d) s  Pod .*{cause}", done.log)
     assert told and float(told[1]) < 15, done.log
+    print(f"{spoil.__name__}: told after {told[1]} s")
     assert remedy in done.log and re.search(cause, done.summary)
+
+
+def test_a_registry_that_refuses_the_nodes(cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path) -> None:
+    with closed_registry(tmp_path) as host:
+        app = web(busybox, pull=f"{host}/ml/web:v1")
+        done = deploy(tmp_path, kubeconfig, cluster.namespace, app)
+    assert done.code == 11, done.log
+    told = re.search(r"(?m)^ *(\d+\.\d) s  Pod .*the registry refuses the nodes the image", done.log)
+    assert told and float(told[1]) < 15, done.log
+    assert "az aks update --attach-acr" in done.log and "imagePullSecrets" in done.log
+    assert "exists was not asked" in done.log
+    print(f"refused: told after {told[1]} s")
+
+
+@contextmanager
+def closed_registry(folder: Path) -> Iterator[str]:
+    """A registry that lets nobody in."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    (folder / "users").write_text("")
+    (folder / "registry.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"auth: {{htpasswd: {{realm: closed, path: {folder}/users}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", str(folder / "registry.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with socket.socket() as one:
+                if one.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"localhost:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_policy_that_refuses_pods_is_named_before_anything_changes(
+    api: ApiServer, cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
+) -> None:
+    name = f"no-{cluster.namespace}"
+    group = "admissionregistration.k8s.io/v1"
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+    here = {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}}
+    policy = {"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+              "spec": {"matchConstraints": {"resourceRules": rules, "namespaceSelector": here},
+                       "validations": [{"expression": "false", "message": "team labels are missing"}]}}  # fmt: skip
+    bound = {"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+             "spec": {"policyName": name, "validationActions": ["Deny"]}}  # fmt: skip
+    try:
+        api.create(policy)
+        api.create(bound)
+        time.sleep(3)  # the API server reads its policies now and then
+        done = deploy(tmp_path, kubeconfig, cluster.namespace, web(busybox), config("c", a="1"))
+        assert done.code == 10, done.log
+        assert "its pods would be refused" in done.log and name in done.log and "team labels are missing" in done.log
+        assert cluster.get(Ref("v1", "ConfigMap", cluster.namespace, "c")) is None
+    finally:
+        for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"):
+            api.delete(Ref(group, kind, "", name))
 
 
 def test_a_quota(cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path) -> None:
@@ -128,12 +207,12 @@ def test_an_autoscaler_keeps_the_say_over_replicas(
     assert live and live["spec"]["replicas"] == 3 and '"v2"' in json.dumps(live["spec"]).replace("\\", "")
 
 
-def deploy(folder: Path, kubeconfig: str, namespace: str, *objects: Object) -> Step:
+def deploy(folder: Path, kubeconfig: str, namespace: str, *objects: Object, timeout: str = "16s") -> Step:
     for name in ("output", "summary"):
         (folder / name).unlink(missing_ok=True)
     (folder / "app.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
     return step(folder, "deploy-aks", kubeconfig=kubeconfig, namespace=namespace, app="web", manifests="app.json",
-                timeout="14s", on_failure="keep")  # fmt: skip
+                timeout=timeout, on_failure="keep")  # fmt: skip
 
 
 def test_a_custom_resource_with_its_definition_in_one_release(

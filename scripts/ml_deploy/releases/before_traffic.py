@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ml_deploy.checks import http
 from ml_deploy.checks.cases import Case, Report, judge
 from ml_deploy.errors import AuthFailed, EndpointDown, Forbidden, InputError, MlDeployError, Unreachable, WrongAnswers
-from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP, REVISION
 
@@ -196,7 +196,8 @@ def _start(cluster: Cluster, pod: Object, clock: Clock, until: float) -> Object:
 
 def _remove(cluster: Cluster, pod: Object) -> None:
     try:
-        cluster.delete(Ref("v1", "Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        with hurried(cluster):
+            cluster.delete(Ref("v1", "Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]))
     except (ApiError, AuthFailed, Forbidden, Unreachable):
         pass  # it dies by activeDeadlineSeconds, and the next run removes it (a cancel is not swallowed)
 

@@ -7,6 +7,7 @@ models drop the fields that they do not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -89,6 +90,17 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@contextmanager
+def hurried(cluster: Cluster, seconds: float = 2.0) -> Iterator[None]:
+    """Little patience for a while: for tidying up, which must not keep a cancelled job from ending."""
+    before = cluster.patience
+    cluster.patience = min(before, seconds)
+    try:
+        yield
+    finally:
+        cluster.patience = before
 
 
 class ApiError(Exception):

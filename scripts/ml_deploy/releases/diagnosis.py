@@ -173,10 +173,13 @@ def _crash(
     times = f"{restarts} time{'s' if restarts != 1 else ''}" if restarts else "once"
     hopeless = 0.0 if restarts >= _CRASHES else grace
     code = int(ended.get("exitCode") or 0)
-    if ended.get("reason") == "OOMKilled":
-        limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
+    limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
+    # Where a child of the container's first process is killed, nobody calls it OOMKilled.
+    certain = ended.get("reason") == "OOMKilled"
+    likely = not certain and code == 137 and limit and "livenessProbe" not in spec
+    if certain or likely:
         shown = f"its limit of {limit}" if limit else "the node's memory"
-        return Finding("oom", where, f"container {container} was killed for using more than {shown} (restarted {times}).",
+        return Finding("oom", where, f"container {container} was killed{', most likely' if likely else ''} for using more than {shown} (restarted {times}).",
                        "Raise the memory limit (input `memory`, or resources.limits.memory), or load a smaller model.",
                        hopeless, container, not running or restarts > 0, pod)  # fmt: skip
     said = _cut(ended.get("message"))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ml_deploy.errors import AuthFailed, Forbidden, Unreachable
 from ml_deploy.releases.before_traffic import ROLE
-from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 from ml_deploy.releases.records import APP, REVISION, ref_of
 from ml_deploy.releases.restore import secret_values
 from ml_deploy.releases.substitution import references, used
@@ -92,6 +92,7 @@ def _remove_leftovers(cluster: Cluster, app: str, namespace: str) -> None:
 
 def _remove(cluster: Cluster, ref: Ref) -> None:
     try:
-        cluster.delete(ref)
+        with hurried(cluster):
+            cluster.delete(ref)
     except (ApiError, AuthFailed, Forbidden, Unreachable):
         pass  # the next run removes it

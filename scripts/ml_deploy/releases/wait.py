@@ -24,7 +24,7 @@ _SAMPLE = 50  # new pods of a workload that are looked at while it still moves
 _LOG_LINES = 15
 _ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
 _SILENCE = 5.0  # seconds in which a controller says something of a new custom resource
-_PATIENCE = {"probe": 8.0}  # seconds before it is told: probes fail while a server starts
+_PATIENCE = {"probe": 6.0}  # seconds before it is told: probes fail while a server starts
 
 Tell = Callable[[str], None]
 

@@ -108,6 +108,10 @@ def test_out_of_memory_names_the_limit() -> None:
     spec = {"containers": [{"name": "web", "resources": {"limits": {"memory": "128Mi"}}}]}
     found = only(pod(spec=spec, **ended(137, "OOMKilled")))
     assert found.kind == "oom" and "128Mi" in found.cause and "memory" in found.remedy
+    child = only(pod(spec=spec, **ended(137, "Error")))
+    assert child.kind == "oom" and "most likely for using more than its limit of 128Mi" in child.cause
+    spec["containers"][0]["livenessProbe"] = {}
+    assert only(pod(spec=spec, **ended(137, "Error"))).kind == "crash", "the probe may have killed it"
 
 
 def test_a_server_that_ends_by_itself() -> None:
