@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _STYLES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
-    "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",  # JSON is YAML
 }
 _PAGE = 500
@@ -160,7 +159,7 @@ class ApiServer:
     def patch(
         self, ref: Ref, patch: Any, *, style: str = "merge", dry_run: bool = False, subresource: str = ""
     ) -> Applied:
-        """PATCH; style is merge, json or strategic."""
+        """PATCH; style is merge or json."""
         path = self._path(ref) + (f"/{subresource}" if subresource else "")
         response = self._send("PATCH", path, patch, query={"fieldManager": FIELD_MANAGER, **_dry(dry_run)}, style=style)
         return self._applied(response, "patch", ref)

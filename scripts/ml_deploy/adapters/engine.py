@@ -32,7 +32,7 @@ class DockerEngine:
         """Ask the engine who it is."""
         with _ours():
             version = self._client.version()
-        return EngineInfo(version["Version"], version["ApiVersion"], version["Arch"], builder.buildx_version())
+        return EngineInfo(version["Version"], version["ApiVersion"], builder.buildx_version())
 
     def build(self, request: BuildRequest, line: Callable[[str], None]) -> Built:
         """Build, and find the image by the ID that the builder wrote, else by its first tag."""
@@ -66,13 +66,6 @@ class DockerEngine:
         """Give an image one more name."""
         with _ours():
             self._client.images.get(image).tag(reference)
-
-    def remove_image(self, image: str) -> None:
-        """Take a name (or an ID with all its names) away; nothing when it is gone."""
-        import docker.errors
-
-        with _ours(), contextlib.suppress(docker.errors.NotFound):
-            self._client.images.remove(image)
 
     def run(self, request: RunRequest) -> DockerContainer:
         """Start a container. Raises EndpointDown when the engine cannot start it."""
@@ -178,7 +171,7 @@ def _image(raw: dict[str, Any]) -> ImageInfo:
     config = raw.get("Config") or {}
     ports = [port.partition("/") for port in config.get("ExposedPorts") or {}]
     return ImageInfo(
-        id=raw["Id"], size=int(raw["Size"]), architecture=raw.get("Architecture", ""), os=raw.get("Os", ""),
+        id=raw["Id"], size=int(raw["Size"]),
         user=config.get("User") or "", labels=config.get("Labels") or {},
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         ports=tuple(sorted(int(number) for number, _, kind in ports if kind != "udp")),

@@ -152,6 +152,8 @@ def _load(demands: Demands, plan: Plan, run_load: RunLoad, tell: Tell, seen: See
     if seen.figures.late > _LATE:
         tell(f"This machine is busy: 1 of 100 requests left {limits.duration(seen.figures.late)} late or more, "
              "and that counts in the latencies.")  # fmt: skip
+    if load.uncounted:
+        tell(f"{load.uncounted} answers were not compared: different ones before them fill 64 MiB.")
     _judge_load(seen, load)
 
 

@@ -17,7 +17,6 @@ class EngineInfo:
 
     version: str
     api_version: str
-    architecture: str
     buildx: str = ""
 
 
@@ -27,8 +26,6 @@ class ImageInfo:
 
     id: str
     size: int
-    architecture: str = ""
-    os: str = ""
     user: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
@@ -150,9 +147,6 @@ class Engine(Protocol):
 
     def tag(self, image: str, reference: str) -> None:
         """Give an image one more name."""
-
-    def remove_image(self, image: str) -> None:
-        """Take a name (or an ID with all its names) away; nothing when it is gone."""
 
     def run(self, request: RunRequest) -> Container:
         """Start a container. Raises EndpointDown when the engine cannot start it (no such command, bad user)."""

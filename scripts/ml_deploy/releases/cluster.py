@@ -162,7 +162,7 @@ class Cluster(Protocol):
     def patch(
         self, ref: Ref, patch: Any, *, style: str = "merge", dry_run: bool = False, subresource: str = ""
     ) -> Applied:
-        """PATCH; style is merge, json or strategic."""
+        """PATCH; style is merge or json."""
 
     def delete(self, ref: Ref, *, uid: str = "", propagation: str = "Background", grace: int | None = None) -> bool:
         """DELETE, guarded by uid when given; False when there was nothing to delete.

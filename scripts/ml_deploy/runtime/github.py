@@ -91,10 +91,6 @@ class Job:
         """Those of the named environment variables that are set."""
         return {name: self._env[name] for name in names if name in self._env}
 
-    def has_oidc(self) -> bool:
-        """Whether this job may ask GitHub for an identity token."""
-        return bool(self._env.get("ACTIONS_ID_TOKEN_REQUEST_URL"))
-
     def oidc_token(self, audience: str = AZURE_AUDIENCE) -> str:
         """A fresh identity token from GitHub; it lives about five minutes, so ask again for each use.
 

@@ -111,6 +111,14 @@ def test_a_busy_machine_is_named_as_a_cause() -> None:
     assert "This machine is busy: 1 of 100 requests left 50.0 ms late or more" in told[-1]
 
 
+def test_answers_that_were_not_compared_are_told() -> None:
+    def load(plan: Plan, requests: Sequence[Request]) -> Load:
+        return Load(tuple(quick()), 0, 1.0, uncounted=7)
+
+    error, _, told = outcome_of(demands(), load=load)
+    assert error is None and told[-1].startswith("7 answers were not compared")
+
+
 def test_nobody_answers_under_load() -> None:
     samples = [Sample(0, 1.0, 0.0, 0, "connection refused")] * 100
     error, seen, _ = outcome_of(demands(), load=loading(*samples))

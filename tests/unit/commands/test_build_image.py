@@ -72,7 +72,7 @@ class FakeEngine:
     ran: list[RunRequest] = field(default_factory=list)
 
     def info(self) -> EngineInfo:
-        return EngineInfo("28.0", "1.48", "amd64", self.buildx)
+        return EngineInfo("28.0", "1.48", self.buildx)
 
     def build(self, request: BuildRequest, line: Callable[[str], None]) -> Built:
         self.built.append(request)
@@ -98,9 +98,6 @@ class FakeEngine:
 
     def tag(self, image: str, reference: str) -> None:
         raise AssertionError("nothing is tagged afterwards")
-
-    def remove_image(self, image: str) -> None:
-        raise AssertionError("nothing is removed")
 
 
 @dataclass
