@@ -72,7 +72,7 @@ def _run(module: ModuleType, values: dict[str, str], console: Console, job: Job)
             console.mask(values[name])
     inputs = fields.read(module.Inputs, values)
     result = module.run(inputs, Wiring(console, job))
-    job.set_outputs({**fields.as_outputs(result), "reason": ""})
+    job.set_outputs(fields.as_outputs(result))  # no `reason`: act would put the last part's over the root action's
     job.add_summary(console.redact(result.summary()))
     return 0
 
