@@ -61,7 +61,11 @@ def test_a_first_release_and_a_second(cluster: ApiServer, busybox: str, deploy: 
     first = deploy(web(busybox), service(), image=busybox, model_digest="sha256:" + "1" * 64)
     assert first.code == 0, first.log
     assert first.outputs["revision"] == "1" and first.outputs["previous-revision"] == ""
-    assert (first.outputs["status"], first.outputs["rolled-back"], first.outputs["reason"]) == ("deployed", "false", "")
+    assert (first.outputs["status"], first.outputs["rolled-back"], first.outputs.get("reason")) == (
+        "deployed",
+        "false",
+        None,
+    )
     assert first.outputs["image"] == busybox
     assert first.outputs["endpoint"] == f"http://web.{cluster.namespace}.svc.cluster.local"
     assert "| Deployment | web | 1 of 1 ready |" in first.summary
