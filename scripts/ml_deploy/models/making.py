@@ -12,6 +12,7 @@ from ml_deploy.models.uses import ARGUMENTS, CALLERS, GETATTR, MAKERS, Oddity, U
 
 _WITH_STATE = ("torch._utils", "_rebuild_parameter_with_state")
 _LOAD_FROM_BYTES = ("torch.storage", "_load_from_bytes")
+_SPECIAL = {GETATTR, *MAKERS, *CALLERS, _WITH_STATE, _LOAD_FROM_BYTES}  # calls that do more than give an object
 
 
 class Making:
@@ -52,18 +53,22 @@ class Making:
     def _call(self, function: Any, args: tuple[Any, ...]) -> Any:
         if not isinstance(function, Name):
             return self._call_object(function, args)
-        if function.key == GETATTR and len(args) == 2:
+        key = function.key
+        if key not in _SPECIAL and function.name != "newObj":
+            self._note(function, "called", args)
+            return self._made(Instance(function, args))
+        if key == GETATTR and len(args) == 2:
             return self._attribute(function, *args)
-        if (function.key in MAKERS or function.name == "newObj") and args:
+        if (key in MAKERS or function.name == "newObj") and args:
             self._note(function, "called", args)
             self._base(function, args)
             return self.make(args[0], _arguments(function, args))
         self._note(function, "called", args)
-        if function.key in CALLERS:
+        if key in CALLERS:
             return self._through(function, args)
-        if function.key == _WITH_STATE and len(args) > 3:
+        if key == _WITH_STATE and len(args) > 3:
             self._set_state(Instance(function, args), args[3])
-        if function.key == _LOAD_FROM_BYTES and args and isinstance(args[0], (Blob, bytes)):
+        if key == _LOAD_FROM_BYTES and args and isinstance(args[0], (Blob, bytes)):
             self.nested.append(args[0])
         return self._made(Instance(function, args))
 

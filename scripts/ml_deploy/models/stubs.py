@@ -11,19 +11,15 @@ from typing import Any
 class Name:
     """A global that the file asks for: a class, a function, anything importable."""
 
-    __slots__ = ("module", "name")
+    __slots__ = ("key", "module", "name")
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
         self.name = name
+        self.key = (module, name)
 
     def __str__(self) -> str:
         return f"{self.module}:{self.name}"
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Module and name."""
-        return self.module, self.name
 
 
 class Instance:

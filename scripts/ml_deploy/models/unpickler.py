@@ -30,6 +30,7 @@ _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
 _KEPT_TEXT = 1024  # the longest a module or name may be
 _FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
 _LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
+_COMPUTED = Instance(None)
 _DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
 
 _Unpickler: Any = pickle._Unpickler  # typeshed knows only half of it
@@ -196,8 +197,11 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
         if isinstance(target, dict):
             self.dtypes.changed(target)
             for at in range(0, len(items) - 1, 2):
-                if len(target) < _DICT_LIMIT or items[at] in target or tells(items[at]):
-                    target[items[at]] = items[at + 1]
+                key = items[at]
+                if len(target) < _DICT_LIMIT or tells(key) or key in target:
+                    target[key] = items[at + 1]
+                elif isinstance(key, Instance):
+                    target[_COMPUTED] = items[at + 1]  # one stands for all
         elif not isinstance(target, (Instance, SmallList, bytearray)):
             raise TypeError(f"items set in {type(target).__name__}")
 

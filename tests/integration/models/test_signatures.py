@@ -145,8 +145,8 @@ def test_what_was_asked_for_and_is_not_there(step: Step) -> None:
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        ({"signature": "s"}, "whose signature must it be?"),
-        ({"signature": "s", "public_key": "k", "certificate_chain": "c"}, "whose signature must it be?"),
+        ({"signature": "s"}, "whose signature it must be"),
+        ({"signature": "s", "public_key": "k", "certificate_chain": "c"}, "whose signature it must be"),
         ({"public_key": "k"}, "`signature` is missing"),
         ({"signature": "s", "identity": "me@example.com"}, "`identity` and `identity-provider` need each other"),
     ],
