@@ -150,6 +150,12 @@ def wait(true: Callable[[], Any], seconds: float = 15) -> Any:
     return found
 
 
+def apply(kubectl: Kubectl, namespace: str, *objects: Any) -> str:
+    """Apply on the server, as one list."""
+    listed = {"kind": "List", "apiVersion": "v1", "items": list(objects)}
+    return kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=listed)
+
+
 def events(stand_in: StandIn, namespace: str) -> list[str]:
     """What happened in a namespace, in words."""
     return [one["message"] for one in stand_in.ask("GET", f"api/v1/namespaces/{namespace}/events").json()["items"]]
@@ -165,13 +171,12 @@ def web(base: str, version: str = "v1", **container: Any) -> Any:
 def test_unchanged_apply_rolls_nothing_and_an_update_drops_no_request(
     stand_in: StandIn, kubectl: Kubectl, namespace: str, busybox: str
 ) -> None:
-    both = {"apiVersion": "v1", "kind": "List", "items": [web(busybox), SERVICE]}
     here = ("-n", namespace)
-    assert "serverside-applied" in kubectl("apply", "--server-side", *here, "-f", "-", stdin=both)
+    assert "serverside-applied" in apply(kubectl, namespace, web(busybox), SERVICE)
     assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", *here, "--timeout", "30s")
     path = f"apis/apps/v1/namespaces/{namespace}/deployments/web"
     before = stand_in.ask("GET", path).json()
-    kubectl("apply", "--server-side", *here, "-f", "-", stdin=both)
+    apply(kubectl, namespace, web(busybox), SERVICE)
     assert stand_in.ask("GET", path).json() == before
     assert "serving v1\n" in kubectl("logs", "deployment/web", *here)
     address = wait(
@@ -179,7 +184,7 @@ def test_unchanged_apply_rolls_nothing_and_an_update_drops_no_request(
     )
     users = Users(address, 8099)
     time.sleep(1)
-    kubectl("apply", "--server-side", *here, "-f", "-", stdin=web(busybox, "v2"))
+    apply(kubectl, namespace, web(busybox, "v2"))
     kubectl("rollout", "status", "deployment/web", *here, "--timeout", "30s")
     time.sleep(1)
     answers, failures = users.stop()
@@ -262,7 +267,7 @@ def test_a_crashing_container_backs_off_and_the_deadline_passes(
     here = ("-n", namespace)
     app = web(busybox, args=["echo bad model >&2; echo no such file > /dev/termination-log; exit 3"])
     app["spec"] |= {"replicas": 1, "progressDeadlineSeconds": 3}
-    kubectl("apply", "--server-side", *here, "-f", "-", stdin=app)
+    apply(kubectl, namespace, app)
     status = "jsonpath={.items[0].status.containerStatuses[0]}"
 
     def waiting() -> Any:
@@ -293,7 +298,7 @@ def test_what_keeps_a_pod_from_running_is_said(
     stand_in: StandIn, kubectl: Kubectl, namespace: str, busybox: str, change: Any, reason: str, event: str
 ) -> None:
     app = web(busybox, **change)
-    kubectl("apply", "--server-side", "-n", namespace, "-f", "-", stdin=app)
+    apply(kubectl, namespace, app)
 
     def reasons() -> str:
         path = "{.items[*].status.containerStatuses[*].state.waiting.reason} {.items[*].status.conditions[*].reason}"
@@ -321,15 +326,7 @@ def test_probes_gate_traffic_and_restart(stand_in: StandIn, kubectl: Kubectl, na
         startupProbe={**alive, "initialDelaySeconds": 1},
     )
     app["spec"]["replicas"] = 1
-    kubectl(
-        "apply",
-        "--server-side",
-        "-n",
-        namespace,
-        "-f",
-        "-",
-        stdin={"kind": "List", "apiVersion": "v1", "items": [app, SERVICE]},
-    )
+    apply(kubectl, namespace, app, SERVICE)
 
     def ready() -> list[bool]:
         slices = stand_in.ask("GET", f"apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices").json()["items"]
@@ -345,15 +342,7 @@ def test_probes_gate_traffic_and_restart(stand_in: StandIn, kubectl: Kubectl, na
 
 def test_proxies_to_pods_and_services(stand_in: StandIn, kubectl: Kubectl, namespace: str, busybox: str) -> None:
     base = f"api/v1/namespaces/{namespace}"
-    kubectl(
-        "apply",
-        "--server-side",
-        "-n",
-        namespace,
-        "-f",
-        "-",
-        stdin={"kind": "List", "apiVersion": "v1", "items": [web(busybox), SERVICE]},
-    )
+    apply(kubectl, namespace, web(busybox), SERVICE)
     none = stand_in.ask("GET", f"{base}/services/web:http/proxy/")
     assert (none.status_code, none.json()["message"]) == (503, 'no endpoints available for service "web"')
     kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout", "30s")
