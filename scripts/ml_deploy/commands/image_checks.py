@@ -100,8 +100,9 @@ def missing(inputs: ClusterInputs, adapters: Adapters) -> pod_images.Missing:
     """Asks which of some images are gone from their registries; see `pod_images.check_retained`."""
 
     def ask(images: Sequence[str]) -> list[str]:
+        images = [image for image in images if not here_only(image)]
         found = ImageChecks(inputs, adapters, images).result(_PATIENCE)
-        return [image for image, state in found.items() if state.held is False and not here_only(image)]
+        return [image for image, state in found.items() if state.held is False]
 
     return ask
 

@@ -137,9 +137,6 @@ class _Rollback:
     def _tell(self, words: str) -> None:
         self._adapters.console.line(f"{self._adapters.clock.monotonic() - self._started:6.1f} s  {words}")
 
-    def _warn(self, words: str) -> None:
-        self._adapters.console.warning(words, title="Image is gone")
-
     def result(self) -> Result:
         """What is known by now."""
         return replace(self._result, report=self._report())
@@ -192,7 +189,7 @@ class _Rollback:
         target = self._target(records, history, lock)
         target = records.load(target)
         gone = image_checks.missing(self._inputs, self._adapters)
-        pod_images.check_retained(self._cluster, target, history, gone, tell=self._warn)
+        pod_images.check_retained(self._cluster, target, history, gone)
         self._tell(f"restoring {target.row()}")
         done = restore.restore(
             self._cluster, records, target, self._current, tell=self._tell, why=self._inputs.why,

@@ -163,7 +163,7 @@ class Deployment:
             )
             progress.out_of_traffic = tuple(closed)
             return
-        pod_images.check_retained(self._cluster, target, history, self._plan.missing_images, tell=self._tell)
+        pod_images.check_retained(self._cluster, target, history, self._plan.missing_images)
         judged = "was judged good" if target.good else "served"
         self._tell(f"rolling back to revision {target.revision}, the newest before it that {judged}")
 

@@ -29,20 +29,16 @@ def of_workloads(objects: Sequence[Object]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def check_retained(
-    cluster: Cluster, target: Release, history: Sequence[Release], missing: Missing, *, tell: Callable[[str], None]
-) -> None:
+def check_retained(cluster: Cluster, target: Release, history: Sequence[Release], missing: Missing) -> None:
     """Before a release is restored: its images must still be there. `target` is loaded.
 
-    An image that ready pods run is on their nodes, and is let pass with a word. Raises NoRelease for another that is
-    gone, and names the revisions whose images are there.
+    An image that ready pods run is on their nodes, and is not asked for. Raises NoRelease for another that its
+    registry no longer has, and names the revisions whose images are there.
     """
-    lost = list(missing(of_workloads(target.objects)))
-    here = _running(cluster) if lost else set()
-    for image in lost:
-        if image not in here:
-            raise _gone(target, image, history, missing)
-        tell(f"the registry no longer has {image}: only nodes that run it already can start it")
+    images = of_workloads(target.objects)
+    here = _running(cluster) if images else set()
+    for image in missing([image for image in images if image not in here]):
+        raise _gone(target, image, history, missing)
 
 
 def _running(cluster: Cluster) -> set[str]:
