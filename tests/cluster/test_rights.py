@@ -21,8 +21,10 @@ from ml_deploy.errors import Forbidden
 from ml_deploy.releases import before_traffic, restore
 from ml_deploy.releases.cluster import ClusterAccess, Object
 from ml_deploy.releases.deployment import Deployment, Plan
+from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import Records
+from ml_deploy.releases.survey import Surveyor
 from ml_deploy.releases.wait import wait_ready
 
 pytestmark = pytest.mark.real_kubernetes
@@ -104,3 +106,23 @@ def test_the_role_is_enough_to_replace_a_job_to_prune_and_to_tear_down(
     assert "removed ConfigMap a" in deploy(job(busybox, "exit 0"), web(busybox), service(), prune="true").log
     assert "removing Job migrate" in deploy(action="teardown").log
     assert "was torn down at" in deploy(action="teardown").log
+
+
+def test_room_on_the_nodes_is_seen_with_the_other_role_only(limited: ApiServer, api: ApiServer) -> None:
+    without = Surveyor(limited).result(10)
+    assert without.seen is None and "may not list nodes" in without.why
+    made = []
+    try:
+        for obj in yaml.safe_load_all(RBAC.with_name("rbac-room.yaml").read_text()):
+            obj["metadata"]["name"] = limited.namespace
+            if obj["kind"] == "ClusterRoleBinding":
+                obj["roleRef"]["name"] = limited.namespace
+                obj["subjects"] = [{"kind": "ServiceAccount", "name": "ci", "namespace": limited.namespace}]
+            made.append(ref_of(api.create(obj).object))
+        until = time.monotonic() + 10
+        while (found := Surveyor(limited).result(10)).why and time.monotonic() < until:
+            time.sleep(0.2)  # the API server reads its roles now and then
+        assert found.seen and found.seen.nodes and found.seen.pods is not None and found.seen.sure, found.why
+    finally:
+        for ref in made:
+            api.delete(ref)
