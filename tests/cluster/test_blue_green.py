@@ -90,7 +90,7 @@ def test_failure_after_promotion(cluster: ApiServer, busybox: str) -> None:
     """It gets ready, answers rightly, is switched to, and fails while it is watched: the old colour serves again."""
     release(cluster, service(), web(busybox, answer="v1"), answer="v1")
     with pytest.raises(Failed) as caught:
-        release(cluster, service(), fading(web(busybox, answer="v2"), 6), answer="v2", stable_for=30.0, seconds=10)
+        release(cluster, service(), fading(web(busybox, answer="v2"), 5), answer="v2", stable_for=30.0, seconds=40)
     assert caught.value.progress.rolled_back_to and caught.value.progress.rolled_back_to.revision == 1
     assert serves(cluster) == "v1" and names(cluster) == ["web-blue"]
     assert states(cluster) == {1: "good", 2: "rolled-back"}

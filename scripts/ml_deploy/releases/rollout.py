@@ -63,6 +63,15 @@ def condition(obj: Object, kind: str) -> dict[str, Any]:
     return {}
 
 
+def is_down(obj: Object) -> bool:
+    """Whether a workload that is to have pods has none that is ready."""
+    spec, count = obj.get("spec") or {}, _counts(obj)
+    if obj.get("kind") == "DaemonSet":
+        return count("desiredNumberScheduled") > 0 and not count("numberReady")
+    wanted = obj.get("kind") in ("Deployment", "StatefulSet") and int(spec.get("replicas", 1)) > 0
+    return wanted and not (count("readyReplicas") or count("availableReplicas"))
+
+
 def _unseen(obj: Object) -> bool:
     seen = (obj.get("status") or {}).get("observedGeneration")
     wanted = (obj.get("metadata") or {}).get("generation")

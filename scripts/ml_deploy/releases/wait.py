@@ -20,6 +20,7 @@ from ml_deploy.releases.owned import Owned
 _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
 _LOOK_LONGEST = 10.0
+_DOWN = 3.0  # seconds without any ready pod that end the watch over what was ready before
 _SAMPLE = 50  # new pods of a workload that are looked at while it still moves
 _LOG_LINES = 15
 _ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
@@ -80,6 +81,8 @@ class _Wait:
         self._knows_owned = not self._owned.watches
         self._done_since: float | None = None
         self._only_address_since: float | None = None
+        self._down_since: float | None = None
+        self._stood = False
         self._changed = self._started
         self._narrator = Narrator(tell, lambda: len(self._watched), self._started)
         self._next_look = self._started + _LOOK
@@ -97,6 +100,7 @@ class _Wait:
                 self._narrator.tick(now)
                 if self._is_done():
                     return {_title(w.ref): _words(w.verdict) for w in self._watched.values()}
+                self._stop_when_down(now)
                 if now >= self._next_look and not self._moves(now):
                     self._look()
                 if now >= self._until:
@@ -152,10 +156,21 @@ class _Wait:
             self._done_since = None
             return False
         if self._done_since is None:
-            self._done_since = now
+            self._done_since, self._stood = now, True
             if self._stable_for:
                 self._tell(f"ready after {now - self._started:.1f} s; watching it for {self._stable_for:g} s more")
         return now - self._done_since >= self._stable_for
+
+    def _stop_when_down(self, now: float) -> None:
+        """What was ready and then has no pod at all for users is not waited for: the version before would serve them."""
+        down = [w for w in self._watched.values() if rollout.is_down(w.obj)] if self._stood else []
+        if not down:
+            self._down_since = None
+            return
+        self._down_since = now if self._down_since is None else self._down_since
+        if now - self._down_since >= _DOWN:
+            self._look()
+            raise self._failed(f"{_title(down[0].ref)} was ready, and then had no pod that is for {_DOWN:g} s")
 
     def _also_what_they_made(self, now: float) -> bool:
         """Custom resources are ready when their workloads are; those are looked for once, and watched from then on."""

@@ -164,8 +164,14 @@ def test_an_object_that_somebody_deletes_ends_it() -> None:
 def test_it_must_stay_ready() -> None:
     done, _, seconds = wait([(0, deployment(1)), (3, deployment(0)), (5, deployment(1))], stable_for=4)
     assert done and 9 <= seconds <= 10
-    with pytest.raises(RolloutFailed):
-        wait([(0, deployment(1)), (3, deployment(0))], stable_for=4, seconds=20)
+    with pytest.raises(RolloutFailed, match="not ready within 20 s"):
+        wait([(0, deployment(2, replicas=2)), (3, deployment(1, replicas=2))], stable_for=4, seconds=20)
+
+
+def test_what_was_ready_and_has_no_pod_left_is_not_waited_for() -> None:
+    with pytest.raises(RolloutFailed, match="was ready, and then had no pod that is for 3 s"):
+        wait([(0, deployment(1)), (3, deployment(0))], stable_for=60, seconds=600)
+    assert 6 <= SECONDS[0] <= 7
 
 
 def test_one_watch_for_each_kind() -> None:
