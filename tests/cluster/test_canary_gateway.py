@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.apps import PREDICT, service
 from tests.cluster.canaries import Runner, app, clients, wait_for
 from tests.cluster.deploying import deploy, states
+from tests.cluster.test_killed import dying
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
@@ -120,4 +121,27 @@ def test_a_waiting_canary_is_rejected_without_a_failed_request(runner: Runner, g
     assert users.between(after, after + 4)["v2"] == 0
     assert users.failures() == []
     runner.plain("v1", 2)
+    untouched(runner)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A sample of the writes; `--every-write` takes them all."""
+    if "at" in metafunc.fixturenames:
+        metafunc.parametrize("at", range(1, 22) if metafunc.config.getoption("--every-write") else (9,))
+
+
+def test_killed_at_a_write_and_run_again(runner: Runner, gateway: str, busybox: str, at: int) -> None:
+    def objects(answer: str) -> list[Object]:
+        return [service(), app(busybox, answer), route(runner, gateway)]
+
+    deploy(runner.cluster, *objects("v1"))
+    space = runner.cluster.namespace
+    with clients(gateway, host=host(runner)) as users:
+        killed = dying(runner.kubeconfig, space, "canary", "after", at, objects("v2"))
+        time.sleep(1)
+        assert dying(runner.kubeconfig, space, "canary", "after", 1000, objects("v2")) == 0
+        time.sleep(2)
+    assert killed or at > 15
+    assert users.failures() == []
+    runner.plain("v2", 2)
     untouched(runner)
