@@ -1,8 +1,9 @@
 """How a release comes to its users: rolling, blue-green or canary.
 
-`deployment.Deployment` is what they share (record, verdict, the way back); a strategy is what differs, in five moves:
+`deployment.Deployment` is what they share (record, verdict, the way back); a strategy is what differs, in six moves:
 
     shape            the objects as this strategy applies them; they are what is checked, recorded and restored
+    rights           what it must be allowed beyond applying them
     before_traffic   the new version is asked before a user reaches it
     into_traffic     users get it; the strategy says `Stage.activate()` right before the first write that they may notice
     afterwards       what is tidied once the verdict is recorded
