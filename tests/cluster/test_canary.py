@@ -128,3 +128,16 @@ def test_a_share_that_the_pods_cannot_give_is_refused_before_anything_changes(ru
         "2 pods cannot give a canary 10 %" in second.log and "Possible by the number of pods: 50, and 100" in second.log
     )
     assert list(states(runner.cluster)) == [1]
+
+
+@pytest.mark.real_kubernetes
+def test_a_promotion_that_fails_goes_back(runner: Runner, busybox: str) -> None:
+    """The canary is ready in time; the stable version, rolled after it, is not."""
+    deploy(runner.cluster, app(busybox), public())
+    slow = app(busybox, "v2")
+    slow["spec"]["minReadySeconds"] = 5
+    second = runner.canary(slow, public(), pause="0s", timeout="11s", rollback_timeout="40s")
+    assert (second.code, second.outputs["status"]) == (11, "rolled-back"), second.log
+    assert "canary: promoted" in second.log and "Revision 1 serves again" in second.log
+    runner.plain("v1", 2)
+    assert states(runner.cluster) == {2: "rolled-back", 1: "deployed"}
