@@ -1,9 +1,9 @@
 """Make the hash-locked environment, once per job, and print its folder. Standard library only.
 
-usage: bootstrap.py SET...     (a SET is requirements/SET.txt; later sets add to the first)
+usage: bootstrap.py SET...     (a SET is requirements/SET.txt; each adds to what is there)
 
 The folder lies under RUNNER_TEMP (a private folder under the temporary one on a terminal) and is
-named by the first lock's hash and the Python version, so that all actions of a job share it.
+named by the base lock's hash and the Python version, so that all actions of a job share it.
 uv makes it; uv itself is fetched as the wheel that requirements/uv.txt locks by hash, because a
 machine's Python may have neither pip nor ensurepip.
 """
@@ -24,7 +24,7 @@ REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 def main(sets: list[str]) -> int:
     """Print the environment's folder; make what is missing in it."""
     try:
-        env = _folder(sets[0])
+        env = _folder()
         if not all(_mark(env, name).exists() for name in sets):
             _make(env, sets)
     except (OSError, RuntimeError, ValueError) as error:
@@ -34,8 +34,8 @@ def main(sets: list[str]) -> int:
     return 0
 
 
-def _folder(first: str) -> Path:
-    return _home() / f"env-{sys.implementation.cache_tag}-{os.uname().machine}-{_digest(first)}"
+def _folder() -> Path:
+    return _home() / f"env-{sys.implementation.cache_tag}-{os.uname().machine}-{_digest('base')}"
 
 
 def _home() -> Path:

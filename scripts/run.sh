@@ -4,8 +4,8 @@
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
-# lint-model and build-image read model files; the others do without those libraries.
-case ${1:-} in lint-model|build-image) sets="base lint" ;; *) sets="base" ;; esac
+# lint-model reads model files and nothing else, build-image reads them, too.
+case ${1:-} in lint-model) sets="lint" ;; build-image) sets="base lint" ;; *) sets="base" ;; esac
 # Signatures are verified with libraries that nothing else needs.
 case "${1:-} ${ML_DEPLOY_SIGNATURE:+--signature }$*" in "lint-model "*"--signature"[\ =]*) sets="base lint signing" ;; esac
 
