@@ -10,10 +10,10 @@ _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "pod-template-hash"
 
 
-def of(cluster: Cluster, workload: Object, *, most: int = 0) -> list[Object]:
+def of(cluster: Cluster, workload: Object, *, most: int = 0, fields: str = "") -> list[Object]:
     """The pods that belong to the workload as it is wanted now; those of the version before are left out.
 
-    most: how many are enough; 0 for all.
+    most: how many are enough; 0 for all. fields: a field selector, for the pods of a Deployment.
     """
     meta, kind = workload["metadata"], workload["kind"]
     if kind == "Pod":
@@ -23,7 +23,7 @@ def of(cluster: Cluster, workload: Object, *, most: int = 0) -> list[Object]:
     if kind not in ("Deployment", "StatefulSet", "DaemonSet", "Job") or not chosen:
         return []
     if kind == "Deployment":
-        return _of_deployment(cluster, workload, chosen, most)
+        return _of_deployment(cluster, workload, chosen, most, fields)
     pods = cluster.list("v1", "Pod", meta["namespace"], selector=chosen, most=most)
     if kind == "StatefulSet":
         revision = (workload.get("status") or {}).get("updateRevision")
@@ -33,14 +33,14 @@ def of(cluster: Cluster, workload: Object, *, most: int = 0) -> list[Object]:
     return [pod for pod in pods if _owner(pod) == meta["uid"]]
 
 
-def _of_deployment(cluster: Cluster, deployment: Object, chosen: str, most: int) -> list[Object]:
+def _of_deployment(cluster: Cluster, deployment: Object, chosen: str, most: int, fields: str) -> list[Object]:
     """The pods of the replica set of the Deployment's present template; none while there is no such set."""
     newest, namespace = _newest_set(cluster, deployment, chosen), deployment["metadata"]["namespace"]
     if newest is None:
         return []
     mark = _label(newest, _HASH)
     narrowed = f"{chosen},{_HASH}={mark}" if mark else chosen  # of 500 pods, those of the new version only
-    pods = cluster.list("v1", "Pod", namespace, selector=narrowed, most=most)
+    pods = cluster.list("v1", "Pod", namespace, selector=narrowed, most=most, fields=fields)
     return [pod for pod in pods if _owner(pod) == newest["metadata"]["uid"]]
 
 

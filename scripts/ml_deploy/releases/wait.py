@@ -21,7 +21,7 @@ _LOOK = 2.0  # seconds between two looks at the pods
 _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t have passed
 _LOOK_LONGEST = 10.0
 _DOWN = 3.0  # seconds without any ready pod that end the watch over what was ready before
-_SAMPLE = 50  # new pods of a workload that are looked at while it still moves
+_SAMPLE = 25  # new pods of a workload that are looked at first
 _LOG_LINES = 15
 _ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
 _SILENCE = 5.0  # seconds in which a controller says something of a new custom resource
@@ -218,7 +218,8 @@ class _Wait:
             self._findings[key] = (first, finding)
             if now - first >= _PATIENCE.get(finding.kind, 0.0):
                 self._report(finding)
-        self._next_look = now + min(max(_LOOK, (now - started) * _LOOK_SHARE), _LOOK_LONGEST)
+        soon = _LOOK if found else 2 * _LOOK
+        self._next_look = now + min(max(soon, (now - started) * _LOOK_SHARE), _LOOK_LONGEST)
         for first, finding in self._findings.values():
             if finding.grace is not None and now - first >= finding.grace:
                 raise self._failed(finding.cause, finding.remedy)
@@ -240,11 +241,19 @@ class _Wait:
         found = list(diagnosis.of_workload(watched.obj, newpods.events_about(self._cluster, watched.obj)))
         if found:
             return found
-        moves = self._clock.monotonic() - self._changed < _LOOK
-        pods = newpods.of(self._cluster, watched.obj, most=_SAMPLE if moves else 0)
-        bad = [pod for pod in pods if rollout.condition(pod, "Ready").get("status") != "True"][:3]
+        pods = self._suspects(watched.obj)
+        bad = [pod for pod in pods if _unready(pod)][:3]
         events = [event for pod in bad for event in newpods.events_about(self._cluster, pod)]
         return diagnosis.of_pods(pods, events)
+
+    def _suspects(self, workload: Object) -> list[Object]:
+        """New pods, among them some that are not ready; hundreds are listed only when a sample tells nothing."""
+        pods = newpods.of(self._cluster, workload, most=_SAMPLE)
+        if len(pods) < _SAMPLE or any(map(_unready, pods)) or self._clock.monotonic() - self._changed < _LOOK:
+            return pods
+        return newpods.of(self._cluster, workload, most=_SAMPLE, fields="status.phase=Pending") or newpods.of(
+            self._cluster, workload
+        )
 
     def _failed(self, what: str, hint: str = "") -> RolloutFailed:
         """What happened first, the cause on top; the log of the container that tells most."""
@@ -271,6 +280,10 @@ _HINT = "Look at its pods (kubectl describe pod), or raise `timeout` when it onl
 def _ref(cluster: Cluster, obj: Object) -> Ref:
     meta = obj["metadata"]
     return Ref(obj["apiVersion"], obj["kind"], str(meta.get("namespace") or ""), meta["name"])
+
+
+def _unready(pod: Object) -> bool:
+    return rollout.condition(pod, "Ready").get("status") != "True"
 
 
 def _title(ref: Ref) -> str:
