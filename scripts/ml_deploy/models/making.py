@@ -7,11 +7,12 @@ from typing import Any
 from ml_deploy.models import kdtrees, states
 from ml_deploy.models.dtypes import Dtypes
 from ml_deploy.models.source import Source
-from ml_deploy.models.stubs import Blob, Instance, Name
+from ml_deploy.models.stubs import Blob, Instance, Name, TextBlob
 from ml_deploy.models.uses import ARGUMENTS, CALLERS, GETATTR, MAKERS, Oddity, Use
 
 _WITH_STATE = ("torch._utils", "_rebuild_parameter_with_state")
 _LOAD_FROM_BYTES = ("torch.storage", "_load_from_bytes")
+_ENCODE = ("_codecs", "encode")
 _SPECIAL = {GETATTR, *MAKERS, *CALLERS, _WITH_STATE, _LOAD_FROM_BYTES}  # calls that do more than give an object
 
 
@@ -68,9 +69,17 @@ class Making:
             return self._through(function, args)
         if key == _WITH_STATE and len(args) > 3:
             self._set_state(Instance(function, args), args[3])
-        if key == _LOAD_FROM_BYTES and args and isinstance(args[0], (Blob, bytes)):
-            self.nested.append(args[0])
+        if key == _LOAD_FROM_BYTES:
+            self._inner_file(function, args)
         return self._made(Instance(function, args))
+
+    def _inner_file(self, function: Name, args: tuple[Any, ...]) -> None:
+        """`torch.load` of bytes: they are kept to be judged as a file of torch's. Bytes of another making cannot be."""
+        data = _bytes_of(args[0]) if len(args) == 1 else None
+        if data is None:
+            self.odd("pickle-arguments", str(function), "loads a second file, from bytes that cannot be told before")
+        else:
+            self.nested.append(data)
 
     def _call_object(self, function: Any, args: tuple[Any, ...]) -> Instance:
         if not isinstance(function, Instance):
@@ -172,6 +181,21 @@ class Making:
             self.trees.append(nodes)
         for rule, construct, message in (*states.problems(target, state), *self.dtypes.built(target, state)):
             self.odd(rule, construct, message)
+
+
+def _bytes_of(thing: Any) -> Blob | bytes | None:
+    """Bytes as picklers write them: as they are or, before protocol 3, as a text to be encoded; None for all others.
+
+    A bytearray is not among them: later opcodes could change it.
+    """
+    if isinstance(thing, bytes) or (isinstance(thing, Blob) and not isinstance(thing, TextBlob)):
+        return thing
+    if not isinstance(thing, Instance) or thing.of is None or thing.of.key != _ENCODE or len(thing.args) != 2:
+        return None
+    text, codec = thing.args
+    if isinstance(text, str) and codec == "latin1":
+        return text.encode("latin1")
+    return text if isinstance(text, TextBlob) and codec == "latin1" else None
 
 
 def _arguments(maker: Name, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -208,6 +209,44 @@ def stretch(member: Member, start: int, size: int, name: str) -> Member:
         None,
         member.depth + 1,
     )
+
+
+class _Latin1(io.RawIOBase):
+    """A text in UTF-8 as the latin1 bytes that it stands for, read forwards."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = out = b""
+        while not out:
+            data = self._source.read(len(buffer))
+            try:
+                out = self._decoder.decode(data, final=not data).encode("latin1")
+            except UnicodeError as error:
+                raise Unreadable("it is no text that stands for bytes", offset=self._position) from error
+            if not data:
+                break
+        buffer[: len(out)] = out
+        self._position += len(out)
+        return len(out)
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+def latin1(member: Member) -> Member:
+    """The bytes that a text of characters up to U+00FF stands for, as pickles before protocol 3 have them."""
+    return replace(member, open=lambda: Source(io.BufferedReader(_Latin1(member.open()), _BUFFER), None), size=None)
 
 
 @contextmanager

@@ -48,6 +48,12 @@ class Blob:
         self.offset = offset
 
 
+class TextBlob(Blob):
+    """Of them a text in UTF-8."""
+
+    __slots__ = ()
+
+
 class SmallList(list[Any]):
     """A list that keeps only its first items: no opcode ever reads from a list."""
 

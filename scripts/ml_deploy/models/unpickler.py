@@ -23,7 +23,7 @@ from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.making import Making
 from ml_deploy.models.source import Source, truncated
 from ml_deploy.models.states import tells
-from ml_deploy.models.stubs import Blob, Instance, Name, SmallList
+from ml_deploy.models.stubs import Blob, Instance, Name, SmallList, TextBlob
 from ml_deploy.models.uses import GETATTR
 
 _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
@@ -215,11 +215,11 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
 
     # Blobs are skipped.
 
-    def _blob(self, length: int, decode: Callable[[bytes], Any], keep: int) -> None:
+    def _blob(self, length: int, decode: Callable[[bytes], Any], keep: int, kind: type[Blob] = Blob) -> None:
         if length < 0:
             raise ValueError("a negative length")
         if length > keep:
-            blob = Blob(length, self.source.tell())
+            blob = kind(length, self.source.tell())
             self.source.skip(length)
             self.append(blob)
         else:
@@ -260,11 +260,11 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
 
     def load_binunicode(self) -> None:
         """BINUNICODE."""
-        self._blob(self._number("<I"), self._text, _KEPT_TEXT)
+        self._blob(self._number("<I"), self._text, _KEPT_TEXT, TextBlob)
 
     def load_binunicode8(self) -> None:
         """BINUNICODE8."""
-        self._blob(self._number("<Q"), self._text, _KEPT_TEXT)
+        self._blob(self._number("<Q"), self._text, _KEPT_TEXT, TextBlob)
 
     def load_binfloat(self) -> None:
         """BINFLOAT, and all that follow it in the buffer: lists have millions, and their values matter to nobody."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,34 @@ def _append(marker: str) -> bytes:
 def _tensor_in_a_string(marker: str) -> bytes:
     """A file of torch inside of a string of bytes."""
     return file(call("torch.storage", "_load_from_bytes", file(_touch(marker))))
+
+
+def _tensor_in_a_text(padding: int) -> Callable[[str], bytes]:
+    """The same as picklers before protocol 3 write it: a text whose characters are the bytes; long ones are skipped over."""
+
+    def make(marker: str) -> bytes:
+        inner = file(_touch(marker)) + bytes(range(256)) * padding
+        return file(
+            call("torch.storage", "_load_from_bytes", call("_codecs", "encode", inner.decode("latin1"), "latin1"))
+        )
+
+    return make
+
+
+def _tensor_in_a_bytearray(marker: str) -> bytes:
+    """What is in it may change until it is read."""
+    inner = file(_touch(marker))
+    return file(call("torch.storage", "_load_from_bytes", Raw(b"\x96" + struct.pack("<Q", len(inner)) + inner)))
+
+
+def _tensor_that_is_a_tar(marker: str) -> bytes:
+    """A tar by its content, with a good model in it; a pickle to torch, which begins at the beginning: the member's name."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        info, model = tarfile.TarInfo(f"cposix\nsystem\n(S'touch {marker}'\ntR."), pickle.dumps({"weight": 1.0})
+        info.size = len(model)
+        archive.addfile(info, io.BytesIO(model))
+    return file(call("torch.storage", "_load_from_bytes", stream.getvalue()))
 
 
 def _called_by_torch(marker: str) -> bytes:
@@ -222,6 +251,10 @@ STATES = [
 CALLED = [
     Payload("dict calls keys", _keys), Payload("scikit-learn calls pop", _its_own_state), Payload("APPEND calls append", _append),
     Payload("torch: in a string", _tensor_in_a_string, "torch-string", module="torch"),
+    Payload("torch: in a text", _tensor_in_a_text(0), "torch-string", module="torch"),
+    Payload("torch: in a long text", _tensor_in_a_text(300), "torch-string", module="torch"),
+    Payload("torch: in a bytearray", _tensor_in_a_bytearray, "torch-string", module="torch"),
+    Payload("torch: a tar in a string", _tensor_that_is_a_tar, "torch-string", module="torch"),
     Payload("torch: _rebuild_from_type_v2", _called_by_torch, module="torch"), Payload("dill: _create_array", _called_by_dill, module="dill"),
     Payload("torch legacy: in the list of storages", _second_name_of_legacy, "torch", module="torch"),
 ]  # fmt: skip

@@ -101,7 +101,9 @@ _RULES = {
     "scipy: made by pandas' _new_Index": "pickle-arguments", "statsmodels: a formula": "pickle-formula", "dict calls keys": "pickle-special-attribute", "scikit-learn calls pop": "pickle-special-attribute",
     "APPEND calls append": "pickle-special-attribute", "numpy: ndarray over a buffer": "pickle-arguments",
     "numpy: recarray over a buffer": "pickle-arguments", "numpy: NEWOBJ_EX over a buffer": "pickle-arguments", "scipy: a tree out of bounds": "pickle-tree",
-    "torch: in a string": "pickle-global", "torch: _rebuild_from_type_v2": "pickle-global", "dill: _create_array": "pickle-global",
+    "torch: in a string": "pickle-global", "torch: in a text": "pickle-global", "torch: in a long text": "pickle-global",
+    "torch: in a bytearray": "pickle-arguments", "torch: a tar in a string": "pickle-arguments",
+    "torch: _rebuild_from_type_v2": "pickle-global", "dill: _create_array": "pickle-global",
     "torch legacy: in the list of storages": "pickle-global",
 }  # fmt: skip
 

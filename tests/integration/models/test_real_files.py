@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.models.payloads import call
+from tests.integration.models.payloads import file as file_of
 
 from ml_deploy.models.findings import Verdict
 from ml_deploy.models.inspection import inspect_file
@@ -30,6 +32,16 @@ def test_a_real_file(file: Path) -> None:
     expected = next((word for word in ("review", "deny") if f".{word}." in file.name), "allow")
     assert found.verdict is Verdict(expected), found.findings
     assert found.anatomy.format in FORMATS[file.suffix]
+
+
+@pytest.mark.parametrize("name", ["torch-checkpoint.pt", "torch-checkpoint.pth", "torch-scripted.review.pt"])
+@pytest.mark.parametrize("as_text", [False, True], ids=["bytes", "text"])
+def test_a_file_of_torchs_inside_of_a_pickle_is_judged_like_the_file(tmp_path: Path, name: str, as_text: bool) -> None:
+    data = (FOLDER / name).read_bytes()
+    inner = call("_codecs", "encode", data.decode("latin1"), "latin1") if as_text else data
+    for shown, verdict in ((inner, inspect_file(str(FOLDER / name), Policy()).verdict), (data[:-9], Verdict.DENY)):
+        (tmp_path / "m.pkl").write_bytes(file_of(call("torch.storage", "_load_from_bytes", shown)))
+        assert inspect_file(str(tmp_path / "m.pkl"), Policy()).verdict is verdict
 
 
 def test_the_corpus_is_judged_as_a_whole() -> None:

@@ -11,8 +11,8 @@ from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.held import Held
-from ml_deploy.models.source import Member, Source, in_memory, stretch
-from ml_deploy.models.stubs import Blob, Instance
+from ml_deploy.models.source import Member, Source, in_memory, latin1, stretch
+from ml_deploy.models.stubs import Blob, Instance, TextBlob
 from ml_deploy.models.unpickler import InertUnpickler
 from ml_deploy.models.uses import Oddity, Use
 
@@ -24,6 +24,7 @@ _OLD_WRAPPERS = {("joblib.numpy_pickle_compat", "NDArrayWrapper"), ("joblib.nump
 #: Their pickles keep the model as bytes of its own format: the arrays beside it say nothing of its size.
 _OPAQUE = {"xgboost", "lightgbm", "catboost"}
 _DEEPEST = 3
+_TORCH = {"pytorch", "torchscript"}
 _MOST_PICKLES = 10_000
 _OPCODES = frozenset(pickle._Unpickler.dispatch)
 
@@ -168,12 +169,24 @@ def nested(reader: InertUnpickler, member: Member, context: Context) -> None:
     if reader.nested and member.depth >= _DEEPEST:
         raise Unreadable(f"it has models in models more than {_DEEPEST} deep", rule="budget")
     for blob in reader.nested:
-        if isinstance(blob, bytes):
-            inner = in_memory(blob, "tensor", member.depth + 1)
-        else:
-            inner = stretch(member, blob.offset, blob.length, f"tensor at byte {blob.offset}")
-        context.inner(inner, context.inside(inner.name))
+        _tensor(blob, member, context)
     kdtrees.judge(reader.trees, member, context)
+
+
+def _tensor(blob: Blob | bytes, member: Member, context: Context) -> None:
+    """`torch.load` is what reads it, so it must be a file of torch's, and not something else to whoever goes by content."""
+    if isinstance(blob, bytes):
+        inner = in_memory(blob, "tensor", member.depth + 1)
+    else:
+        inner = stretch(member, blob.offset, blob.length, f"tensor at byte {blob.offset}")
+    inside = context.inside(inner.name)
+    found = context.inner(latin1(inner) if isinstance(blob, TextBlob) else inner, inside)
+    if found.format not in _TORCH:
+        inside.log.deny(
+            "pickle-arguments", "torch.storage:_load_from_bytes",
+            f"Loading this file loads a second one as torch's, and that one is not ({found.format}).",
+            "Save the model again with `torch.save`.",
+        )  # fmt: skip
 
 
 def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
