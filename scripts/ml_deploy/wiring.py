@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ml_deploy.images.registry import Registry, RegistryAccess
     from ml_deploy.models.manifests import Signatures
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
-    from ml_deploy.releases.rendering import Renderer
+    from ml_deploy.releases.sources.rendering import Renderer
 
 
 class Wiring:

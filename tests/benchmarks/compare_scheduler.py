@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from ml_deploy.adapters.cluster import ApiServer, connect
-from ml_deploy.releases.capacity import Seen, judge
+from ml_deploy.releases.capacity.demand import Demand, demand
+from ml_deploy.releases.capacity.packing import Fit
+from ml_deploy.releases.capacity.verdict import Seen, judge
 from ml_deploy.releases.cluster import ClusterAccess, Object, Ref
-from ml_deploy.releases.demand import Demand, demand
-from ml_deploy.releases.packing import Fit
 from ml_deploy.releases.rollout import condition
 
 NOT_READY = {"key": "node.kubernetes.io/not-ready", "operator": "Exists"}

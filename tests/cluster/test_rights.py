@@ -19,12 +19,12 @@ from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.checks.cases import parse
 from ml_deploy.errors import Forbidden
 from ml_deploy.releases import before_traffic, restore
+from ml_deploy.releases.capacity.survey import Surveyor
 from ml_deploy.releases.cluster import ClusterAccess, Object
 from ml_deploy.releases.deployment import Deployment, Plan
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import Records
-from ml_deploy.releases.survey import Surveyor
 from ml_deploy.releases.wait import wait_ready
 
 pytestmark = pytest.mark.real_kubernetes

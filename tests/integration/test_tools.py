@@ -10,7 +10,7 @@ from tests.charts import chart, kustomization, needs_helm
 
 from ml_deploy.adapters.tools import Tools
 from ml_deploy.errors import InputError, ManifestError
-from ml_deploy.releases.rendering import Capabilities, Chart
+from ml_deploy.releases.sources.rendering import Capabilities, Chart
 
 IMAGE = "r.example.com/app:1"
 

@@ -14,7 +14,7 @@ from ml_deploy.commands import deploy_aks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ManifestError
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
-from ml_deploy.releases.rendering import Capabilities, Chart, Renderer
+from ml_deploy.releases.sources.rendering import Capabilities, Chart, Renderer
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job

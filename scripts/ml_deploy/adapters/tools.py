@@ -1,4 +1,4 @@
-"""The command-line tools that render: helm, kustomize, kubectl; implements `ml_deploy.releases.rendering.Renderer`."""
+"""The command-line tools that render: helm, kustomize, kubectl; implements `ml_deploy.releases.sources.rendering.Renderer`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml_deploy.errors import InputError, ManifestError, TimedOut
-from ml_deploy.releases.rendering import Capabilities, Chart
+from ml_deploy.releases.sources.rendering import Capabilities, Chart
 
 _SECONDS = 120.0  # a chart may have to be fetched
 _LONGEST = 2000  # characters of a tool's complaint

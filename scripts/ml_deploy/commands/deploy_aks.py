@@ -17,7 +17,7 @@ from ml_deploy.releases import preflight, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Deployment, Plan
 from ml_deploy.releases.lease import Lock, identity
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.sources.manifests import Manifest
 
 __all__ = ["DESCRIPTION", "ICON", "TITLE", "Inputs", "Result", "run"]
 

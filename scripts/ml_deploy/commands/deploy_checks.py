@@ -11,15 +11,17 @@ from ml_deploy.commands.image_checks import ImageChecks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Conflict, InputError, ManifestError, MlDeployError
 from ml_deploy.images.availability import Availability
-from ml_deploy.releases import admission, capacity, ownership, platforms, pod_images, preflight, prune, quota, snapshot
+from ml_deploy.releases import admission, ownership, platforms, pod_images, preflight, prune, snapshot
+from ml_deploy.releases.capacity import quota
+from ml_deploy.releases.capacity import verdict as capacity
+from ml_deploy.releases.capacity.demand import Demand, demand
+from ml_deploy.releases.capacity.packing import Fit
+from ml_deploy.releases.capacity.survey import Survey, Surveyor
 from ml_deploy.releases.cluster import Cluster, Object
-from ml_deploy.releases.demand import Demand, demand
 from ml_deploy.releases.deployment import Progress
-from ml_deploy.releases.manifests import Manifest, is_workload, template_of
-from ml_deploy.releases.packing import Fit
 from ml_deploy.releases.records import Records
+from ml_deploy.releases.sources.manifests import Manifest, is_workload, template_of
 from ml_deploy.releases.strategies import canary_setup
-from ml_deploy.releases.survey import Survey, Surveyor
 
 _SURVEY = 4.0  # seconds that nodes and pods are waited for beyond the dry run
 _REGISTRY = 5.0  # seconds that each registry is waited for

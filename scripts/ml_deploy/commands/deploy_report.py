@@ -16,9 +16,9 @@ from ml_deploy.releases import diff, endpoint, leftovers
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Progress, serving
 from ml_deploy.releases.history import WAITING, ref_of
-from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.preflight import Checked
 from ml_deploy.releases.prune import Pruning
+from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Taken
 from ml_deploy.runtime.fields import output
 

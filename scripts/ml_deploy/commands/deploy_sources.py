@@ -8,12 +8,13 @@ from dataclasses import replace
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.images.reference import parse
-from ml_deploy.releases import generate, manifests, ownership, patching, preflight, rendering, substitution
+from ml_deploy.releases import ownership, preflight
 from ml_deploy.releases.cluster import Cluster, Object
-from ml_deploy.releases.image_paths import Paths
-from ml_deploy.releases.manifests import Manifest
-from ml_deploy.releases.rendering import Capabilities, Chart
-from ml_deploy.releases.variables import Variables
+from ml_deploy.releases.sources import generate, manifests, patching, rendering, substitution
+from ml_deploy.releases.sources.image_paths import Paths
+from ml_deploy.releases.sources.manifests import Manifest
+from ml_deploy.releases.sources.rendering import Capabilities, Chart
+from ml_deploy.releases.sources.variables import Variables
 
 Tell = Callable[[str], None]
 

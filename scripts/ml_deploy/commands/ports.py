@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # no command imports what only another one needs
     from ml_deploy.images.registry import Registry, RegistryAccess
     from ml_deploy.models.manifests import Signatures
     from ml_deploy.releases.cluster import Cluster, ClusterAccess
-    from ml_deploy.releases.rendering import Renderer
+    from ml_deploy.releases.sources.rendering import Renderer
     from ml_deploy.runtime.console import Console
     from ml_deploy.runtime.github import Job
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ml_deploy.errors import Forbidden, ManifestError, MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
-from ml_deploy.releases.manifests import Manifest, is_workload, template_of
+from ml_deploy.releases.sources.manifests import Manifest, is_workload, template_of
 
 _MARK = "ml-deploy-dry-run"
 

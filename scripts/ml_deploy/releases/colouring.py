@@ -10,8 +10,8 @@ from typing import Any
 from ml_deploy.releases import selectors
 from ml_deploy.releases.cluster import Object
 from ml_deploy.releases.colours import BASE, COLOUR, PODS, Colouring, labels_of, led_to, scaled
-from ml_deploy.releases.manifests import Manifest, template_of
-from ml_deploy.releases.substitution import references
+from ml_deploy.releases.sources.manifests import Manifest, template_of
+from ml_deploy.releases.sources.substitution import references
 
 _CONFIG = ("ConfigMap", "Secret")
 

@@ -17,7 +17,7 @@ from ml_deploy.errors import ManifestError
 from ml_deploy.releases import selectors
 from ml_deploy.releases.before_traffic import selects
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.manifests import template_of
+from ml_deploy.releases.sources.manifests import template_of
 
 COLOURS = ("blue", "green")
 #: A label and an annotation of what belongs to one colour: which, and its name without it.

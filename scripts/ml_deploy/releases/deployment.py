@@ -13,8 +13,8 @@ from ml_deploy.releases import adoption, pod_images, prune, records, restore, sn
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.history import Verdict, current_of
 from ml_deploy.releases.lease import Clock
-from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.records import Records, Release, ref_of
+from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Plan, Progress, Stage
 from ml_deploy.releases.strategies import Ending, canary_records, canary_trial
 

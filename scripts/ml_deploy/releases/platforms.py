@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ml_deploy.releases.capacity.podneeds import keeps_out
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.podneeds import keeps_out
 
 
 def of_nodes(nodes: Sequence[Object], pod_spec: Object) -> set[str]:

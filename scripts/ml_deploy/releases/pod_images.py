@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from ml_deploy.errors import Forbidden, NoRelease
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.history import FAILED, Release
-from ml_deploy.releases.manifests import template_of
 from ml_deploy.releases.rollout import condition
-from ml_deploy.releases.substitution import containers
+from ml_deploy.releases.sources.manifests import template_of
+from ml_deploy.releases.sources.substitution import containers
 
 _OTHERS = 5  # revisions that are looked at when one cannot be restored
 

@@ -12,9 +12,9 @@ from ml_deploy.releases import definitions
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.definitions import Defined, defined, defined_by, kind_of
-from ml_deploy.releases.manifests import Manifest
 from ml_deploy.releases.ownership import autoscaled
 from ml_deploy.releases.rollout import waited_for
+from ml_deploy.releases.sources.manifests import Manifest
 
 _AT_ONCE = 6  # requests in flight
 _FEW = 4  # objects that are not worth the threads

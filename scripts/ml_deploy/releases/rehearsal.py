@@ -15,7 +15,7 @@ from ml_deploy.releases.before_traffic import ROLE
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 from ml_deploy.releases.records import APP, REVISION, ref_of
 from ml_deploy.releases.restore import secret_values
-from ml_deploy.releases.substitution import references, used
+from ml_deploy.releases.sources.substitution import references, used
 
 _AHEAD = ("Namespace", "CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Role", "ClusterRole", "RoleBinding",
           "ClusterRoleBinding", "PersistentVolumeClaim")  # fmt: skip

@@ -16,9 +16,9 @@ from ml_deploy.errors import Forbidden, NoRelease, TimedOut
 from ml_deploy.releases import removal, snapshot
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import key, ref_of
-from ml_deploy.releases.manifests import rank
 from ml_deploy.releases.record_secrets import APP, RECORD
 from ml_deploy.releases.records import Records
+from ml_deploy.releases.sources.manifests import rank
 
 _PAUSE = 0.5
 _LEFTOVERS = (("v1", "Pod"), ("v1", "ConfigMap"), ("v1", "Secret"))  # of what was asked before traffic

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ml_deploy.releases.capacity import Opinion, Seen, judge
+from ml_deploy.releases.capacity.demand import Demand, demand
+from ml_deploy.releases.capacity.packing import Fit
+from ml_deploy.releases.capacity.verdict import Opinion, Seen, judge
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.demand import Demand, demand
-from ml_deploy.releases.packing import Fit
 
 FIVE = ((2, 4), (1, 2), (3, 6), (2, 4), (1, 2))  # CPU and GiB of five apps
 

@@ -12,7 +12,7 @@ from ml_deploy.releases import colours, selectors
 from ml_deploy.releases.cluster import Object
 from ml_deploy.releases.colouring import coloured
 from ml_deploy.releases.colours import BASE, COLOUR, Colouring
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.sources.manifests import Manifest
 
 
 def obj(kind: str, name: str, **spec: Any) -> Object:

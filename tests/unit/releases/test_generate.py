@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ml_deploy.releases.generate import App, objects
+from ml_deploy.releases.sources.generate import App, objects
 
 
 def made(**given: Any) -> dict[str, dict[str, Any]]:

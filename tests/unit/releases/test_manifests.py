@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml_deploy.errors import ManifestError
-from ml_deploy.releases import manifests
+from ml_deploy.releases.sources import manifests
 
 
 def one(kind: str, name: str = "x", api_version: str = "v1") -> str:

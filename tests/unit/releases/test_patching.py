@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from ml_deploy.errors import InputError, ManifestError
-from ml_deploy.releases import patching
-from ml_deploy.releases.generate import App, objects
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.sources import patching
+from ml_deploy.releases.sources.generate import App, objects
+from ml_deploy.releases.sources.manifests import Manifest
 
 GENERATED = objects(App(name="wine", image="r.io/wine:1", env={"A": "1", "B": "2"}))
 

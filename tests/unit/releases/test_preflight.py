@@ -10,7 +10,7 @@ import pytest
 from ml_deploy.errors import Conflict, Forbidden, ManifestError
 from ml_deploy.releases import admission, preflight
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Kind, Object
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.sources.manifests import Manifest
 
 KINDS = {
     ("v1", "ConfigMap"): Kind("v1", "ConfigMap", "configmaps", True),

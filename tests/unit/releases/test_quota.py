@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.unit.releases.test_capacity import deployment, fresh, rollout
 
-from ml_deploy.releases import quota
+from ml_deploy.releases.capacity import quota
+from ml_deploy.releases.capacity.packing import Fit
+from ml_deploy.releases.capacity.podneeds import requests
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.packing import Fit
-from ml_deploy.releases.podneeds import requests
 
 
 def of(hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any) -> Object:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ml_deploy.errors import ManifestError
-from ml_deploy.releases.manifests import ordered
-from ml_deploy.releases.rendering import Chart, objects_of_chart, objects_of_kustomization
+from ml_deploy.releases.sources.manifests import ordered
+from ml_deploy.releases.sources.rendering import Chart, objects_of_chart, objects_of_kustomization
 
 CHART = Chart(reference="charts/wine", release="wine", namespace="ml")
 RENDERED = """\

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ml_deploy.errors import InputError, ManifestError
-from ml_deploy.releases.image_paths import Paths
-from ml_deploy.releases.manifests import Manifest
-from ml_deploy.releases.substitution import CONFIG_HASH, containers, put_images, tie_configuration, unpinned
+from ml_deploy.releases.sources.image_paths import Paths
+from ml_deploy.releases.sources.manifests import Manifest
+from ml_deploy.releases.sources.substitution import CONFIG_HASH, containers, put_images, tie_configuration, unpinned
 
 DIGEST = "@sha256:" + "a" * 64
 

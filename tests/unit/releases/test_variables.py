@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ml_deploy.errors import InputError, ManifestError
-from ml_deploy.releases.manifests import parse
-from ml_deploy.releases.variables import Variables
+from ml_deploy.releases.sources.manifests import parse
+from ml_deploy.releases.sources.variables import Variables
 
 TEXT = """\
 apiVersion: v1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from ml_deploy.releases.capacity.demand import Demand
+from ml_deploy.releases.capacity.packing import Items, Size
+from ml_deploy.releases.capacity.podneeds import host_ports, keeps_out, requests, selects
+from ml_deploy.releases.capacity.quantities import Amounts, amounts, words
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.demand import Demand
-from ml_deploy.releases.packing import Items, Size
-from ml_deploy.releases.podneeds import host_ports, keeps_out, requests, selects
-from ml_deploy.releases.quantities import Amounts, amounts, words
 
 _OVER = ("Succeeded", "Failed")
 

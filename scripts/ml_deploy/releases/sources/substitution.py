@@ -12,8 +12,8 @@ from typing import Any
 from ml_deploy.errors import InputError, ManifestError
 from ml_deploy.images.reference import Reference, parse
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.image_paths import Paths, Place
-from ml_deploy.releases.manifests import Manifest, template_of
+from ml_deploy.releases.sources.image_paths import Paths, Place
+from ml_deploy.releases.sources.manifests import Manifest, template_of
 
 CONFIG_HASH = "ml-deploy/config-hash"
 _CONTAINERS = ("containers", "initContainers")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.sources.manifests import Manifest
 
 NAME_LABEL = "app.kubernetes.io/name"
 _PRE_STOP = 5  # seconds in which load balancers notice that a pod goes

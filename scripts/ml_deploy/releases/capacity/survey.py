@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ml_deploy.errors import Forbidden, MlDeployError
-from ml_deploy.releases.capacity import Seen
+from ml_deploy.releases.capacity.verdict import Seen
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 
 _STATUS = Ref("v1", "ConfigMap", "kube-system", "cluster-autoscaler-status")

@@ -18,7 +18,7 @@ from ml_deploy.releases.cluster import Object
 if TYPE_CHECKING:
     import yaml
 
-    from ml_deploy.releases.variables import Variables
+    from ml_deploy.releases.sources.variables import Variables
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _FIRST = (

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ml_deploy.errors import ManifestError
-from ml_deploy.releases import manifests
-from ml_deploy.releases.manifests import Manifest
-from ml_deploy.releases.variables import Variables
+from ml_deploy.releases.sources import manifests
+from ml_deploy.releases.sources.manifests import Manifest
+from ml_deploy.releases.sources.variables import Variables
 
 _HOOK = "helm.sh/hook"
 _TESTS = {"test", "test-success", "test-failure"}

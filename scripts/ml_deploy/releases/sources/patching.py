@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ml_deploy.errors import InputError, ManifestError
-from ml_deploy.releases import manifests
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.manifests import Manifest
+from ml_deploy.releases.sources import manifests
+from ml_deploy.releases.sources.manifests import Manifest
 
 _DIRECTIVE = "$patch"
 #: What items of a list are told apart by, the first that both have; all other lists are replaced.

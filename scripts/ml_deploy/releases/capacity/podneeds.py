@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ml_deploy.releases.capacity.quantities import Amounts, add, amounts, most
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.quantities import Amounts, add, amounts, most
 
 _HARD = ("NoSchedule", "NoExecute")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from ml_deploy.releases.capacity.podneeds import requests
+from ml_deploy.releases.capacity.quantities import Amounts
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.manifests import template_of
-from ml_deploy.releases.podneeds import requests
-from ml_deploy.releases.quantities import Amounts
+from ml_deploy.releases.sources.manifests import template_of
 
 
 @dataclass(frozen=True)

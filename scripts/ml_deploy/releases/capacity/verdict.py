@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ml_deploy.releases.capacity.demand import Demand
+from ml_deploy.releases.capacity.packing import Fit, fit, slots
+from ml_deploy.releases.capacity.podneeds import requests, unknowable
+from ml_deploy.releases.capacity.quantities import Amounts, add, words
+from ml_deploy.releases.capacity.rooms import Rooms
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.demand import Demand
-from ml_deploy.releases.packing import Fit, fit, slots
-from ml_deploy.releases.podneeds import requests, unknowable
-from ml_deploy.releases.quantities import Amounts, add, words
-from ml_deploy.releases.rooms import Rooms
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ml_deploy.releases.capacity import Opinion
+from ml_deploy.releases.capacity.demand import Demand
+from ml_deploy.releases.capacity.packing import Fit
+from ml_deploy.releases.capacity.podneeds import matches, requests
+from ml_deploy.releases.capacity.quantities import Amounts, amounts, shown
+from ml_deploy.releases.capacity.verdict import Opinion
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.demand import Demand
-from ml_deploy.releases.packing import Fit
-from ml_deploy.releases.podneeds import matches, requests
-from ml_deploy.releases.quantities import Amounts, amounts, shown
 
 _PLAIN = ("cpu", "memory", "ephemeral-storage")
 

@@ -1,0 +1,1 @@
+"""Is there room for a release? What its pods ask for against what nodes and quotas have left."""
