@@ -1,7 +1,7 @@
 """Makes models with the real libraries, and counts which of them lint-model stops.
 
 usage: python -m venv /tmp/corpus && /tmp/corpus/bin/pip install torch scikit-learn xgboost-cpu lightgbm pandas statsmodels \\
-           imbalanced-learn cloudpickle dill lz4 h5py onnx skops keras safetensors        (tensorflow in an environment of its own)
+           imbalanced-learn cloudpickle dill lz4 h5py onnx skops keras safetensors        (tensorflow, tf_keras in an environment of their own)
        /tmp/corpus/bin/python scripts/dev/corpus.py make FOLDER [--fixtures]  what is installed saves its models there
        ENVIRONMENT/bin/python scripts/dev/corpus.py judge FOLDER              in lint-model's environment
 
@@ -20,7 +20,8 @@ from pathlib import Path
 FIXTURES = (
     "torch-checkpoint.pt", "torch-checkpoint.pth", "torch-dtypes.pt", "torch-module.pt", "torch-layers-0.pt", "torch-layers-1.pt",
     "torch-optimizers.pth", "torch-tensors.pt", "torch-tensors.pth", "torch-plain.pkl", "torch-scripted.review.pt", "torch-traced.review.pt",
-    "tensorflow-saved-model.tar.gz", "keras-table.keras", "keras-image.h5", "keras-text.weights.h5", "keras-lambda.deny.keras",
+    "tensorflow-saved-model.tar.gz", "tensorflow-table.tar.gz", "keras_2-dense.tar.gz", "keras_2-lookup.tar.gz", "keras_2-lambda.deny.tar.gz",
+    "keras-table.keras", "keras-image.h5", "keras-text.weights.h5", "keras-lambda.deny.keras",
     "statsmodels-ols.pkl", "statsmodels-formula.pkl", "statsmodels-logit.pkl", "statsmodels-holt.pkl", "imblearn-smote.pkl",
     "other_picklers-dill.pkl", "other_picklers-dill-function.deny.pkl",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from real_networks import Named, Save, data, keras, pickled, tensorflow, torch
+from real_networks import Named, Save, data, keras, keras_2, pickled, tensorflow, torch
 
 
 def joblibbed(thing: Any, compress: Any = 0) -> Save:
@@ -279,5 +279,5 @@ def there(module: str) -> bool:
 
 LIBRARIES = {
     "sklearn": sklearn, "pandas": values, "torch": torch, "lightgbm": boosted, "statsmodels": statsmodels, "imblearn": imblearn,
-    "dill": other_picklers, "lz4": containers, "keras": keras, "tensorflow": tensorflow, "numpy": others,
+    "dill": other_picklers, "lz4": containers, "keras": keras, "tensorflow": tensorflow, "tf_keras": keras_2, "numpy": others,
 }  # fmt: skip

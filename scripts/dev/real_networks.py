@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,7 +141,7 @@ def keras() -> Named:
 
 
 def tensorflow() -> Named:
-    """A SavedModel, packed, since a corpus is made of files."""
+    """SavedModels: of a variable, and of a vocabulary that is an asset."""
     import tensorflow as tf
 
     class Scale(tf.Module):  # type: ignore[misc]
@@ -152,13 +153,48 @@ def tensorflow() -> Named:
         def __call__(self, rows: Any) -> Any:
             return tf.nn.relu(tf.matmul(rows, self.weight))
 
-    def save(path: Path) -> None:
-        import shutil
+    class Words(tf.Module):  # type: ignore[misc]
+        def __init__(self, file: str) -> None:
+            super().__init__()
+            columns = tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            self.table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(file, tf.string, *columns), -1)
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
+        def __call__(self, words: Any) -> Any:
+            return self.table.lookup(words)
+
+    def table(folder: Path) -> None:
+        words = folder.with_suffix(".txt")
+        words.write_text("a\nb\n", encoding="utf-8")
+        tf.saved_model.save(Words(str(words)), str(folder))
+        words.unlink()
+
+    yield "saved-model.tar.gz", packed(lambda folder: tf.saved_model.save(Scale(), str(folder)))
+    yield "table.tar.gz", packed(table)
+
+
+def packed(save: Save) -> Save:
+    """A folder in one file, since a corpus is made of files."""
+
+    def pack(path: Path) -> None:
         folder = path.with_suffix(".folder")
-        tf.saved_model.save(Scale(), str(folder))
+        save(folder)
         with tarfile.open(path, "w:gz") as archive:
             archive.add(folder, "model")
         shutil.rmtree(folder)
 
-    yield "saved-model.tar.gz", save
+    return pack
+
+
+def keras_2() -> Named:
+    """SavedModels with Keras 2's metadata beside the graph (TensorFlow 2.15 and older, or tf_keras)."""
+    import tf_keras as k
+
+    models = {
+        "dense": [k.layers.Input((4,)), k.layers.Dense(2, activation="relu")],
+        "lookup": [k.layers.Input((1,), dtype="string"), k.layers.StringLookup(vocabulary=["a", "b"])],
+        "lambda.deny": [k.layers.Input((4,)), k.layers.Lambda(lambda x: x * 2)],
+    }
+    for name, layers in models.items():
+        model = k.Sequential(layers)
+        yield f"{name}.tar.gz", packed(lambda folder, model=model: model.save(folder, save_format="tf"))  # type: ignore[misc]

@@ -11,7 +11,8 @@ from ml_deploy.models.findings import Finding, Verdict
 from ml_deploy.models.inspection import Inspection
 
 #: What may lie beside a model and is none itself.
-BESIDE = ("text", "onnx-data", "tensorflow-variables", "metrics", "requirements", "signature", "checksums")
+BESIDE = ("text", "keras-metadata", "onnx-data", "tensorflow-variables", "metrics", "requirements", "signature",
+          "checksums")  # fmt: skip
 
 
 def beside(kind: str, path: str, findings: Sequence[Finding]) -> Inspection:
@@ -30,15 +31,15 @@ def external_data(inspections: list[Inspection]) -> list[Inspection]:
 
 
 def variables(inspections: list[Inspection]) -> list[Inspection]:
-    """TensorFlow's variables: files of no format that lie in `variables/` beside a `saved_model.pb`."""
+    """TensorFlow's variables and assets: files of no format in their folders beside a `saved_model.pb`."""
     folders = {Path(one.file).parent for one in inspections if one.anatomy.format == "savedmodel"}
     if not folders:
         return inspections
-    from ml_deploy.models.formats.zips import graph_folder  # here: this process needs no format otherwise
+    from ml_deploy.models.formats.zips import of_graph  # here: this process needs no format otherwise
 
     return [
         replace(one, anatomy=replace(one.anatomy, format="tensorflow-variables"), findings=())
-        if graph_folder(Path(one.file)) in folders and [f.rule for f in one.findings] == ["unsupported-format"] else one
+        if of_graph(Path(one.file), folders, one.findings) else one
         for one in inspections
     ]  # fmt: skip
 

@@ -67,12 +67,12 @@ def inspect_file(
 
 
 def _inspect(member: Member, context: Context) -> Anatomy:
-    from ml_deploy.models.formats import FORMATS, pickles, refused, savedmodel, texts
+    from ml_deploy.models.formats import FORMATS, keras_metadata, pickles, refused, savedmodel, texts
 
     name = refused.NAME
     try:
         head = member.head()
-        for one in FORMATS:
+        for one in (refused, keras_metadata) if keras_metadata.named(member, context) else FORMATS:
             if one.sniff(head):
                 name = one.NAME
                 return one.inspect(member, context)

@@ -117,6 +117,60 @@ def test_what_a_configuration_asks_for(tmp_path: Path, layer: Any, verdict: str)
     for data in (_keras(_model(layer)), _weights(json.dumps(_model(layer))), _keras(_model(nested))):
         found = _inspect(tmp_path, data)
         assert found.verdict.value == verdict, found.findings
+    for folder in (_keras_2(_model(layer)), _keras_2_in_the_graph(_model(layer))):
+        found = _inspect(tmp_path, _packed(folder))
+        assert found.verdict.value == verdict, found.findings
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(data) & 127 | 128, len(data) >> 7]) + data
+
+
+_GRAPH = _field(1, _field(4, b"serve")) + _field(2, _field(1, _field(1, b"n") + _field(2, b"NoOp")))
+
+
+def _keras_2(config: Any) -> dict[str, bytes]:
+    """A SavedModel's folder with the metadata beside the graph."""
+    node = _field(3, b"root") + _field(4, b"_tf_keras_sequential") + _field(5, json.dumps(config).encode())
+    return {"saved_model.pb": b"\x08\x01" + _field(2, _GRAPH), "keras_metadata.pb": _field(1, node)}
+
+
+def _keras_2_in_the_graph(config: Any) -> dict[str, bytes]:
+    """As before TensorFlow 2.5; every later Keras 2 reads it where there is no file of metadata."""
+    node = _field(4, _field(1, b"_tf_keras_sequential") + _field(3, json.dumps(config).encode()))
+    return {"saved_model.pb": b"\x08\x01" + _field(2, _GRAPH + _field(7, _field(1, node)))}
+
+
+def _packed(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(f"model/{name}", data)
+    return stream.getvalue()
+
+
+def test_keras_metadata_is_read_as_such_whatever_it_looks_like(tmp_path: Path) -> None:
+    """Keras goes by the name alone: a text, a pickle and damage are no way around."""
+    good = _keras_2(_model())
+    for bad in (b"{}", b'\n"*{"class_name": "Dense"}', b"\x80\x04N.", good["keras_metadata.pb"][:-1], b""):
+        found = _inspect(tmp_path, _packed({**good, "keras_metadata.pb": bad}))
+        assert found.verdict is Verdict.DENY, (bad, found.findings)
+    evil = json.dumps({"class_name": "Lambda", "config": {}}).encode().ljust(0x80042)
+    text = b"\n\xc6\x80 *\xc2\x80 " + evil  # lengths that are letters
+    (tmp_path / "notes.txt").write_bytes(text)
+    assert inspect_file(str(tmp_path / "notes.txt"), Policy(), companions=True).verdict is Verdict.ALLOW
+    found = _inspect(tmp_path, _packed({**good, "keras_metadata.pb": text}))
+    assert [finding.construct for finding in found.findings] == ["Lambda"]
+
+
+def test_the_folders_of_a_saved_model(tmp_path: Path) -> None:
+    nothing = b"\0\1\2\3" * 9
+    usual = {**_keras_2(_model()), "fingerprint.pb": nothing, "variables/variables.index": nothing, "assets/words.txt": b"a\nb\n",
+             "assets/pieces.model": nothing, "assets.extra/tf_serving_warmup_requests": nothing}  # fmt: skip
+    assert _inspect(tmp_path, _packed(usual)).verdict is Verdict.ALLOW
+    for name, data in {"assets/x": b"cos\nsystem\n(S'true'\ntR.", "assets/y": b"\x7fELF" + nothing, "assets/a/b": nothing,
+                       "assets.extra/z": nothing, "keras.pb": nothing}.items():  # fmt: skip
+        assert _inspect(tmp_path, _packed({**usual, name: data})).verdict is Verdict.DENY, name
 
 
 def test_what_a_model_was_trained_with_is_looked_through_too(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ml_deploy.models import policy
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable, Verdict
-from ml_deploy.models.formats import serving
+from ml_deploy.models.formats import keras_metadata, serving
 from ml_deploy.models.source import Member
 from ml_deploy.models.wire import fields
 
@@ -81,6 +81,8 @@ def inspect(member: Member, context: Context) -> Anatomy:
     for name in dict.fromkeys(name for body in bodies for name in _fixed_paths(body)):
         context.log.deny("tensorflow-path", name, f"The graph has {name} with a path of its own: it reads or writes a file when it runs.",
                          "Save the model again; TensorFlow's own saver is told its path by whoever loads the model.")  # fmt: skip
+    for meta in metas:
+        keras_metadata.judge_objects(meta, context)
     version = serving.version(metas[0]) if saved else ""
     inputs, outputs = serving.tensors(metas[0]) if saved else ((), ())
     return Anatomy(

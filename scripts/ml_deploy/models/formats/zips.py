@@ -7,20 +7,21 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath, PurePosixPath
 from typing import Protocol
 
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
-from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.findings import Finding, Unreadable
 from ml_deploy.models.formats.compressed import Zlib
 from ml_deploy.models.source import Decompressed, Decompressor, Member, Source, seekable, window
 
 NAME = "zip"
 _DEEPEST = 3
 _MOST_MEMBERS = 100_000
+_WARM_UP = "tf_serving_warmup_requests"
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CHUNK = 1 << 20
 _PIECE = 1 << 18  # bytes that stay in the processor's cache between reading and summing
@@ -86,10 +87,10 @@ def each_member(name: str, members: Iterable[Member], context: Context) -> Anato
     found = {
         name: context.inner(one, context.inside(name)) for name, one in named.items() if not _beside_graph(name, named)
     }
-    graphs = {str(PurePosixPath(name).parent) for name, one in found.items() if one.format == "savedmodel"}
+    graphs = {PurePosixPath(name).parent for name, one in found.items() if one.format == "savedmodel"}
     for one in (one for one_name, one in named.items() if one_name not in found):
         _variables(one, graphs, context)
-    models = [one for one in found.values() if one.format != "text"]
+    models = [one for one in found.values() if one.format not in ("text", "keras-metadata")]
     if not models:
         raise Unreadable("there is no model in it")
     libraries = dict.fromkeys(library for one in models for library in one.libraries)
@@ -103,18 +104,28 @@ def _beside_graph(name: str, names: Container[str]) -> bool:
 
 
 def graph_folder(path: PurePath) -> PurePath | None:
-    """The folder whose `saved_model.pb` a file of TensorFlow's variables belongs to, by its name; None for other files."""
-    if path.parent.name == "variables" and path.name.startswith("variables."):
+    """The folder whose `saved_model.pb` a file of TensorFlow's belongs to, by its name; None for other files.
+
+    Assets are read by the graph alone, in which every operator is judged; what serving warms up with is a list of requests.
+    """
+    of = {"variables": path.name.startswith("variables."), "assets": True, "assets.extra": path.name == _WARM_UP}
+    if of.get(path.parent.name):
         return path.parent.parent
     return path.parent if path.name == "fingerprint.pb" else None
 
 
-def _variables(member: Member, graphs: set[str], context: Context) -> None:
+def of_graph(path: PurePath, folders: Container[PurePath], findings: Sequence[Finding]) -> bool:
+    """Whether a file lies where a graph in one of the folders has its own, and is of no format. (Numbers may look like any.)"""
+    if graph_folder(path) not in folders or [one.rule for one in findings] != ["unsupported-format"]:
+        return False
+    return path.parent.name == "variables" or findings[0].construct == "unknown"
+
+
+def _variables(member: Member, graphs: Container[PurePath], context: Context) -> None:
     """TensorFlow's variables are of no format of their own; whatever else is called so is judged as what it is."""
     scratch = replace(context.log, findings=[], left_out=[0])
     context.inner(member, replace(context, log=scratch).inside(member.name))
-    expected = str(graph_folder(PurePosixPath(member.name))) in graphs
-    if not expected or [finding.rule for finding in scratch.findings] != ["unsupported-format"]:
+    if not of_graph(PurePosixPath(member.name), graphs, scratch.findings):
         context.log.findings.extend(scratch.findings)
 
 
