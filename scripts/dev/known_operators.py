@@ -17,9 +17,10 @@ from pathlib import Path
 DATA = Path(__file__).resolve().parents[1] / "ml_deploy" / "models" / "known_operators.json"
 _CALL = re.compile(r'_apply_op_helper\(\s*"([A-Za-z0-9_>]+)"')
 _ACTS = re.compile(r"File|Reader|Record|Dataset|Writer|^Write|Rpc|Server|Service|Debug|Py|Print|^Load|^Save|Snapshot|Dump|Sql|"
-                   r"Collective|Nccl|^_|TPU|Tpu|Xla|Checkpoint|Restore|^Copy|Send|Recv|Remote|Host|Dtensor|DTensor|Mesh")  # fmt: skip
+                   r"Collective|Nccl|^_|TPU|Tpu|Xla|Checkpoint|Restore|^Copy|Send|Recv|Remote|Host|Dtensor|DTensor|Mesh|^ImmutableConst|^DistributedSave|^ImportEvent")  # fmt: skip
 #: Left out by the pattern, but part of every SavedModel, and harmless or inside of its own folder.
-_STANDARD = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
+_STANDARD = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "InitializeTableFromTextFile",
+             "InitializeTableFromTextFileV2"}  # fmt: skip
 
 
 def main(folder: str, version: str) -> None:

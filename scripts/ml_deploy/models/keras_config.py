@@ -27,6 +27,9 @@ _REVIEWED = {"JaxLayer": "runs a function of jax's", "FlaxLayer": "runs a functi
 #: Keras' own ways to write plain values.
 _VALUES = {"__tuple__", "__numpy__", "__tensor__", "__bytes__", "__ellipsis__", "__complex__", "__typespec__", "__keras_tensor__",
            "__dict__", "function", "slice"}  # fmt: skip
+#: Keras 2.11 to 2.15 registered optimizers of its own as if they were somebody's.
+_KERAS_2 = {f"Custom>{name}" for name in ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam",
+                                          "RMSprop", "SGD")}  # fmt: skip
 _ADVICE = "Save the model without it, with layers of Keras only, or as ONNX."
 _MOST = 1_000_000
 
@@ -96,7 +99,8 @@ def _function(part: dict[str, Any], context: Context) -> None:
 
 def _registered(part: dict[str, Any]) -> bool:
     """Custom objects are registered as `package>Name`."""
-    return ">" in str(part.get("registered_name") or "") or ">" in str(part.get("class_name") or "")
+    names = (str(part.get(key) or "") for key in ("registered_name", "class_name"))
+    return any(">" in name and name not in _KERAS_2 for name in names)
 
 
 def _files(name: str, config: Any, context: Context) -> None:

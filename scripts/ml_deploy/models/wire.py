@@ -95,7 +95,7 @@ def _field(source: Source, end: int | None, kind: str, result: Slim, tensor: Ski
     if tensor is not None and number == 8:
         tensor.name = data.decode("utf-8", "replace")
     if tensor is not None and number == 1:
-        tensor.dims += _packed(data)
+        tensor.dims += packed(data)
     return _encode(tag) + _encode(len(data)) + data
 
 
@@ -133,7 +133,8 @@ def _encode(value: int) -> bytes:
     return bytes(out)
 
 
-def _packed(data: bytes) -> list[int]:
+def packed(data: bytes | memoryview) -> list[int]:
+    """The numbers in a packed field."""
     values, value, shift = [], 0, 0
     for byte in data:
         value |= (byte & 0x7F) << shift

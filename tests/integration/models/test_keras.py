@@ -108,6 +108,8 @@ def test_a_good_model_in_both_formats(tmp_path: Path) -> None:
         ),
         ({"module": "keras.layers", "class_name": "JaxLayer", "config": {}}, "review"),
         ({"class_name": "mine>Attention", "config": {}}, "review"),
+        ({"class_name": "Custom>Attention", "config": {}}, "review"),
+        ({"class_name": "Custom>Adam", "config": {"learning_rate": 0.001}}, "allow"),
         ({"module": "keras.layers", "class_name": "Dropout", "config": {"rate": 0.5}}, "allow"),
         ({"class_name": "__tuple__", "items": [1, 2]}, "allow"),
     ],

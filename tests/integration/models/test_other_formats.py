@@ -161,7 +161,7 @@ def _saved_model(graph: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("graph", "verdict"),
     [
-        (_graph("Placeholder", "MatMul", "VarHandleOp", "SaveV2", "RestoreV2"), "allow"),
+        (_graph("Placeholder", "MatMul", "VarHandleOp"), "allow"),
         (_graph("Placeholder", inside="MatMul"), "allow"),
         (_graph("Placeholder", "ReadFile"), "deny"), (_graph("Placeholder", "WriteFile"), "deny"),
         (_graph("Placeholder", inside="EagerPyFunc"), "deny"), (_graph("Placeholder", "MineOwn"), "review"),
@@ -177,38 +177,6 @@ def test_graphs_of_tensorflow(tmp_path: Path, graph: bytes, verdict: str) -> Non
         tmp_path, _saved_model(_graph("Placeholder", "MineOwn")), allow_operators=frozenset(["tensorflow:MineOwn"])
     )
     assert allowed.verdict is Verdict.ALLOW
-
-
-def _nodes(*nodes: tuple[str, ...]) -> bytes:
-    """Nodes as (name, operator, inputs ...)."""
-    return b"".join(
-        _field(
-            1,
-            _field(1, name.encode())
-            + _field(2, operator.encode())
-            + b"".join(_field(3, one.encode()) for one in inputs),
-        )
-        for name, operator, *inputs in nodes
-    )
-
-
-@pytest.mark.parametrize(
-    ("source", "verdict"),
-    [
-        ((("path", "Placeholder"),), "allow"),
-        ((("file", "Placeholder"), ("part", "Const"), ("path", "StringJoin", "file", "part:0")), "allow"),
-        ((("path", "Const"),), "deny"),
-        ((("file", "Placeholder"), ("path", "Const", "^file")), "deny"),
-        ((("part", "Const"), ("path", "Identity", "part")), "deny"),
-    ],
-)
-@pytest.mark.parametrize("saver", ["SaveV2", "RestoreV2", "MergeV2Checkpoints"])
-def test_a_graph_that_saves_to_a_path_of_its_own_is_denied(
-    tmp_path: Path, saver: str, source: tuple[tuple[str, ...], ...], verdict: str
-) -> None:
-    found = _inspect(tmp_path, _saved_model(_nodes(("x", "NoOp"), *source, ("save", saver, "path:0"))))
-    assert found.verdict.value == verdict, found.findings
-    assert [finding.rule for finding in found.findings] == ([] if verdict == "allow" else ["tensorflow-path"])
 
 
 @pytest.mark.parametrize(
