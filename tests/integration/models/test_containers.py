@@ -116,6 +116,17 @@ def test_a_saved_models_variables_are_no_cover_for_others(tmp_path: Path) -> Non
         assert _inspect(tmp_path, _tar({**beside, name: data})).verdict is Verdict.DENY
 
 
+@pytest.mark.parametrize(
+    "numbers", [b"\x3a\xff\x80\x3f", b"\x80\x04\x95\x3f", b"@\xff\xff\xbd", b"PK\x03\x04" * 8, b"MZ\x80\x3f"]
+)
+def test_variables_are_numbers_whatever_they_begin_like(tmp_path: Path, numbers: bytes) -> None:
+    graph = b"\x08\x01\x12\x11\n\x022\x00\x12\x0b\n\t\n\x01n\x12\x04NoOp"
+    files = {"assets/saved_model.pb": graph, "assets/fingerprint.pb": b"\0\1\2\3" * 9}
+    files["assets/variables/variables.data-00000-of-00001"] = numbers
+    assert _inspect(tmp_path, _tar(files)).verdict is Verdict.ALLOW
+    assert _inspect(tmp_path, _tar({**files, "assets/other": numbers})).verdict is Verdict.DENY
+
+
 def test_cloudpickle(tmp_path: Path) -> None:
     assert _inspect(tmp_path, cloudpickle.dumps(StandardScaler().fit([[1.0], [2.0]]))).verdict is Verdict.ALLOW
     found = _inspect(tmp_path, cloudpickle.dumps(lambda: 1))

@@ -108,17 +108,22 @@ def graph_folder(path: PurePath) -> PurePath | None:
 
     Assets are read by the graph alone, in which every operator is judged; what serving warms up with is a list of requests.
     """
+    if path.name == "fingerprint.pb":
+        return path.parent
     of = {"variables": path.name.startswith("variables."), "assets": True, "assets.extra": path.name == _WARM_UP}
-    if of.get(path.parent.name):
-        return path.parent.parent
-    return path.parent if path.name == "fingerprint.pb" else None
+    return path.parent.parent if of.get(path.parent.name) else None
 
 
 def of_graph(path: PurePath, folders: Container[PurePath], findings: Sequence[Finding]) -> bool:
-    """Whether a file lies where a graph in one of the folders has its own, and is of no format. (Numbers may look like any.)"""
-    if graph_folder(path) not in folders or [one.rule for one in findings] != ["unsupported-format"]:
+    """Whether a file lies where a graph in one of the folders has its own, and is of no format.
+
+    Variables are numbers, which may begin like a file of any format, but are none of it that can be read.
+    """
+    if graph_folder(path) not in folders or not findings:
         return False
-    return path.parent.name == "variables" or findings[0].construct == "unknown"
+    if path.parent.name == "variables":
+        return {one.rule for one in findings} <= {"unsupported-format", "unreadable", "truncated"}
+    return [(one.rule, one.construct) for one in findings] == [("unsupported-format", "unknown")]
 
 
 def _variables(member: Member, graphs: Container[PurePath], context: Context) -> None:
