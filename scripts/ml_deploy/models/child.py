@@ -13,7 +13,7 @@ from typing import IO
 from ml_deploy.models import inspection
 from ml_deploy.models.policy import from_dict
 
-_LARGE = 20_000_000  # bytes; how far reading is matters to nobody in smaller files
+_LARGE = 2_000_000  # bytes; smaller files are read before anybody asks how far it is
 _OFTEN = 0.2  # seconds
 
 
