@@ -16,13 +16,10 @@ Goal: switch and decided under 1 s, failed 0; Argo Rollouts takes 2.1 s for brin
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from tests.benchmarks.bench_deploy import Bench
+from tests.benchmarks.cluster_options import lasting, parser
 from tests.cluster.apps import PREDICT
 from tests.cluster.canaries import Clients, app, clients, public
 
@@ -171,21 +169,12 @@ def report(seconds: dict[str, list[float]]) -> None:
 
 def main() -> None:
     """Print seconds, and the number of failed requests."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--image", required=True)
-    parser.add_argument("--kubectl", default="kubectl")
-    parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--rate", type=float, default=50)
-    parser.add_argument("--namespace", default=f"bench-{os.getpid()}")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Colours(options, Path(folder))
-        bench.namespace("create")
-        try:
-            report(measure(bench, options.pairs, options.rate))
-        finally:
-            bench.namespace("delete")
+    options_of = parser(__doc__)
+    options_of.add_argument("--pairs", type=int, default=10)
+    options_of.add_argument("--rate", type=float, default=50)
+    options = options_of.parse_args()
+    with lasting(Colours, options) as bench:
+        report(measure(bench, options.pairs, options.rate))
 
 
 if __name__ == "__main__":

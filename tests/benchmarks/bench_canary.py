@@ -11,12 +11,9 @@ the goal on a gateway (`--gateway`, a Gateway that takes routes of other namespa
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from tests.benchmarks.bench_deploy import Bench
+from tests.benchmarks.cluster_options import lasting, parser
 from tests.cluster.apps import PREDICT, service
 from tests.cluster.canaries import Clients, app, clients, public
 
@@ -118,22 +116,13 @@ def _last(users: Clients, version: str) -> float:
 
 def main() -> None:
     """Print seconds, and the number of requests that failed during promotions."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--image", required=True)
-    parser.add_argument("--kubectl", default="kubectl")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rate", type=float, default=50)
-    parser.add_argument("--gateway", default="")
-    parser.add_argument("--namespace", default=f"bench-{os.getpid()}")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Canaries(options, Path(folder))
-        bench.namespace("create")
-        try:
-            found = measure(bench, options.rounds, options.rate)
-        finally:
-            bench.namespace("delete")
+    options_of = parser(__doc__)
+    options_of.add_argument("--rounds", type=int, default=5)
+    options_of.add_argument("--rate", type=float, default=50)
+    options_of.add_argument("--gateway", default="")
+    options = options_of.parse_args()
+    with lasting(Canaries, options) as bench:
+        found = measure(bench, options.rounds, options.rate)
     how = "weights of a gateway" if options.gateway else "number of pods"
     print(f"{f'canary, {_REPLICAS} replicas, {how}':<44}{'median':>9}{'min':>9}{'max':>9}   n")
     for name, figures in found.items():

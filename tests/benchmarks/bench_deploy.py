@@ -15,7 +15,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from tests.benchmarks.cluster_options import lasting, parser
 from tests.cluster.apps import service, web
 
 
@@ -76,20 +76,11 @@ def timed(work: Callable[[Path, str], None], manifest: Path, app: str) -> float:
 
 def main() -> None:
     """Print medians of both sides and of the differences."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--image", required=True)
-    parser.add_argument("--kubectl", default="kubectl")
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--namespace", default=f"bench-{os.getpid()}")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options, Path(folder))
-        bench.namespace("create")
-        try:
-            report(measure(bench, options.pairs))
-        finally:
-            bench.namespace("delete")
+    options_of = parser(__doc__)
+    options_of.add_argument("--pairs", type=int, default=20)
+    options = options_of.parse_args()
+    with lasting(Bench, options) as bench:
+        report(measure(bench, options.pairs))
 
 
 def measure(bench: Bench, pairs: int) -> dict[str, list[float]]:

@@ -9,11 +9,8 @@ alternates. Goal: at most 1 s more than kubectl, better 0.3 s.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from tests.benchmarks.bench_deploy import Bench
+from tests.benchmarks.cluster_options import lasting, parser
 
 
 class Back(Bench):
@@ -71,21 +69,12 @@ def report(seconds: dict[str, list[float]]) -> None:
 
 def main() -> None:
     """Print medians of both sides and of the differences."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--image", required=True)
-    parser.add_argument("--kubectl", default="kubectl")
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--namespace", default=f"bench-{os.getpid()}")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Back(options, Path(folder))
-        bench.namespace("create")
-        try:
-            bench.prepare()
-            report(measure(bench, options.pairs))
-        finally:
-            bench.namespace("delete")
+    options_of = parser(__doc__)
+    options_of.add_argument("--pairs", type=int, default=20)
+    options = options_of.parse_args()
+    with lasting(Back, options) as bench:
+        bench.prepare()
+        report(measure(bench, options.pairs))
 
 
 if __name__ == "__main__":
