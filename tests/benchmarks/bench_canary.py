@@ -11,6 +11,7 @@ the goal on a gateway (`--gateway`, a Gateway that takes routes of other namespa
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,6 @@ from tests.benchmarks.cluster_options import lasting, parser
 from tests.cluster.apps import PREDICT, service
 from tests.cluster.canaries import Clients, app, clients, public
 
-_REPLICAS = 10
 _PAUSE = "5s"
 _AFTERWARDS = 4.0  # seconds in which answers of the bad version would still be seen
 _ROUTES = "gateway.networking.k8s.io/v1"
@@ -35,9 +35,11 @@ _ROUTES = "gateway.networking.k8s.io/v1"
 class Canaries(Bench):
     """One app, by the number of pods or behind a gateway."""
 
+    replicas = 10
+
     def objects(self, version: str, *, dying: bool = False) -> list[dict[str, Any]]:
         """The app; `dying` pods serve for some seconds and crash."""
-        made = app(self._options.image, version, name="ours", replicas=_REPLICAS)
+        made = app(self._options.image, version, name="ours", replicas=self.replicas)
         if dying:
             command = made["spec"]["template"]["spec"]["containers"][0]["command"]
             command[2] = command[2].replace("exec /bin/busybox httpd -f", "/bin/busybox httpd")
@@ -67,10 +69,15 @@ class Canaries(Bench):
         found = subprocess.run(command, check=True, capture_output=True, text=True)
         return f"http://{found.stdout}{PREDICT}"
 
+    def write(self, objects: list[dict[str, Any]]) -> Path:
+        """The file of manifests."""
+        path = self._folder / "app.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        return path
+
     def deploy(self, version: str, *options: str, dying: bool = False) -> tuple[float, float]:
         """Seconds in all, and when an abort was decided (0 without one)."""
-        path = self._folder / "app.json"
-        path.write_text(_list(self.objects(version, dying=dying)))
+        path = self.write(self.objects(version, dying=dying))
         command = [str(ROOT / "scripts" / "run.sh"), "deploy-aks", "--app", "ours", "--manifests", str(path),
                    "--kubeconfig", self._options.kubeconfig, "--namespace", self._options.namespace, *options]  # fmt: skip
         started, decided, said = time.monotonic(), 0.0, ""
@@ -83,12 +90,6 @@ class Canaries(Bench):
         if code != (11 if dying else 0):
             sys.exit(said)
         return time.monotonic() - started, decided
-
-
-def _list(objects: list[dict[str, Any]]) -> str:
-    import json
-
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
 
 
 def measure(bench: Canaries, rounds: int, rate: float) -> dict[str, list[float]]:
@@ -124,7 +125,7 @@ def main() -> None:
     with lasting(Canaries, options) as bench:
         found = measure(bench, options.rounds, options.rate)
     how = "weights of a gateway" if options.gateway else "number of pods"
-    print(f"{f'canary, {_REPLICAS} replicas, {how}':<44}{'median':>9}{'min':>9}{'max':>9}   n")
+    print(f"{f'canary, {Canaries.replicas} replicas, {how}':<44}{'median':>9}{'min':>9}{'max':>9}   n")
     for name, figures in found.items():
         shown = (statistics.median(figures), min(figures), max(figures))
         print(f"{name:<44}" + "".join(f"{one:>9.2f}" for one in shown) + f"{len(figures):>4}")

@@ -91,7 +91,7 @@ class Trial:
         stage.tell(
             f"canary: {share} % of the traffic, {_pods(pods)}" + (f"; watching for {pause:g} s" if pause else "")
         )
-        before = _restarts(self._live_pods())
+        before = restarts(self._live_pods())
         compared = self._pause(pause, before)
         taken = Taken(share, pods, tuple(self._found(compared)), compared)
         stage.progress.taken.append(taken)
@@ -155,11 +155,12 @@ class Trial:
         if live is None:
             raise RolloutFailed(f"{self.canary} was deleted by somebody else.")
         stage.wait_for([live])
+        self._refuse_crashed(before)  # it may have been ready again by now
         return compared
 
     def _refuse_crashed(self, before: dict[str, int]) -> None:
         for pod in self._live_pods():
-            uid, now = pod["metadata"]["uid"], _restarts([pod])
+            uid, now = pod["metadata"]["uid"], restarts([pod])
             if now[uid] > before.get(uid, 0):
                 raise RolloutFailed(
                     f"A container of the canary's pod {pod['metadata']['name']} crashed while it served{_exit(pod)}.",
@@ -199,19 +200,22 @@ def _edge(stage: Stage, found: Sequence[Ref], service: str) -> Edge:
     )  # fmt: skip
 
 
-def _restarts(pods: Sequence[Object]) -> dict[str, int]:
-    """How often containers have been restarted, by the pod's UID."""
-    return {
-        pod["metadata"]["uid"]: sum(
-            int(one.get("restartCount") or 0) for one in (pod.get("status") or {}).get("containerStatuses") or []
-        )
-        for pod in pods
-    }
+def restarts(pods: Sequence[Object]) -> dict[str, int]:
+    """How often containers have ended, by the pod's UID; one that has ended counts before it is started again."""
+    return {pod["metadata"]["uid"]: sum(map(_ends, _containers(pod))) for pod in pods}
+
+
+def _containers(pod: Object) -> list[Object]:
+    return list((pod.get("status") or {}).get("containerStatuses") or [])
+
+
+def _ends(container: Object) -> int:
+    return int(container.get("restartCount") or 0) + ("terminated" in (container.get("state") or {}))
 
 
 def _exit(pod: Object) -> str:
-    for one in (pod.get("status") or {}).get("containerStatuses") or []:
-        ended = (one.get("lastState") or {}).get("terminated")
+    for one in _containers(pod):
+        ended = (one.get("state") or {}).get("terminated") or (one.get("lastState") or {}).get("terminated")
         if ended:
             return f" ({one.get('name')}: {ended.get('reason') or 'ended'}, exit code {ended.get('exitCode')})"
     return ""
