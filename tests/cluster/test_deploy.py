@@ -48,6 +48,17 @@ def given(folder: Path, kubeconfig: str, namespace: str, objects: tuple[Object, 
     return inputs
 
 
+class Deploying:
+    """The command as a step, for the app `web`; objects become its manifests."""
+
+    def __init__(self, folder: Path, kubeconfig: str, cluster: ApiServer) -> None:
+        self.folder, self.kubeconfig, self.cluster = folder, kubeconfig, cluster
+
+    def __call__(self, *objects: Object, **inputs: Any) -> Step:
+        values = given(self.folder, self.kubeconfig, self.cluster.namespace, objects, "web")
+        return step(self.folder, "deploy-aks", **{**values, **inputs})
+
+
 def live(cluster: ApiServer, kind: str = "Deployment", name: str = "web") -> Any:
     return cluster.get(Ref({"Deployment": "apps/v1"}.get(kind, "v1"), kind, cluster.namespace, name))
 

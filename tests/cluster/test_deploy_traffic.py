@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cluster.apps import PREDICT, service, web
+from tests.cluster.canaries import clients
 from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer
@@ -49,12 +48,7 @@ def test_no_request_fails(cluster: ApiServer, kubeconfig: str, busybox: str, tmp
     if ".svc." in url:
         pytest.skip("this cluster gives no address to a LoadBalancer")
 
-    clients = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("traffic.py")), url, str(RATE), "v1,v2"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert clients.stdout and clients.stdout.readline() == "started\n"
-    try:
+    with clients(url, RATE) as users:
         steps = [
             deploy(tmp_path, kubeconfig, cluster.namespace, serving(busybox, answer="bad"), public, cases=str(cases)),
             deploy(tmp_path, kubeconfig, cluster.namespace, serving(busybox, crash=True), public,
@@ -62,12 +56,6 @@ def test_no_request_fails(cluster: ApiServer, kubeconfig: str, busybox: str, tmp
             deploy(tmp_path, kubeconfig, cluster.namespace, serving(busybox, answer="v2"), public),
         ]  # fmt: skip
         time.sleep(4)  # the last old pods go
-    finally:
-        clients.terminate()
-        told = clients.stdout.read()
-        clients.stdout.close()
-        clients.wait(10)
     assert [one.code for one in steps] == [12, 11, 0], "\n".join(one.log for one in steps)
-    found = json.loads(told)
-    assert found.pop("right") > RATE * 5
-    assert found == {}
+    assert set(users.total) == {"v1", "v2"}, users.failures()
+    assert sum(users.total.values()) > RATE * 5

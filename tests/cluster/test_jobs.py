@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.cluster.apps import config, service, web
-from tests.cluster.test_deploy import given
-from tests.steps import Step, step
+from tests.cluster.test_deploy import Deploying
+from tests.steps import step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
@@ -24,13 +23,8 @@ def job(image: str, script: str, name: str = "migrate") -> Object:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
 
 
-class Deploy:
-    def __init__(self, folder: Path, kubeconfig: str, cluster: ApiServer) -> None:
-        self.folder, self.kubeconfig, self.cluster = folder, kubeconfig, cluster
-
-    def __call__(self, *objects: Object, **inputs: Any) -> Step:
-        values = given(self.folder, self.kubeconfig, self.cluster.namespace, objects, "web")
-        return step(self.folder, "deploy-aks", **{**values, **inputs})
+class Deploy(Deploying):
+    """The command, and the Job that it made."""
 
     def uid(self) -> str:
         found = self.cluster.get(Ref("batch/v1", "Job", self.cluster.namespace, "migrate"))

@@ -11,22 +11,15 @@ import pytest
 from tests.charts import HELM, chart, definition, kustomization, needs_helm
 from tests.cluster.apps import config, service, web
 from tests.cluster.deploying import states
-from tests.cluster.test_deploy import answer, given, live
+from tests.cluster.test_deploy import Deploying, answer, live
 from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
 
 
-class Deploy:
-    """The command from one source or another; `objects` become manifests."""
-
-    def __init__(self, folder: Path, kubeconfig: str, cluster: ApiServer) -> None:
-        self.folder, self.kubeconfig, self.cluster = folder, kubeconfig, cluster
-
-    def __call__(self, *objects: Object, **inputs: Any) -> Step:
-        values = given(self.folder, self.kubeconfig, self.cluster.namespace, objects, "web")
-        return step(self.folder, "deploy-aks", **{**values, **inputs})
+class Deploy(Deploying):
+    """The command from one source or another."""
 
     def back(self) -> Step:
         return step(self.folder, "rollback", app="web", kubeconfig=self.kubeconfig, namespace=self.cluster.namespace)
