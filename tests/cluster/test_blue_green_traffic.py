@@ -35,7 +35,7 @@ def test_no_request_fails(cluster: ApiServer, kubeconfig: str, busybox: str, tmp
         ]
         alone = names(cluster)
         codes += [
-            step("v3", cases=runner.cases("v3")),
+            step("v3", cases=runner.cases("v3"), stable_for="3s"),  # long enough for users to meet it
             runner.run("rollback", cases=runner.cases("v2")).code,
         ]
         back = time.monotonic()
