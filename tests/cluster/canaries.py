@@ -92,6 +92,8 @@ class Runner:
         )
         assert self.live("Deployment", f"{name}-canary") is None
         assert self.live("Service", f"{name}-canary") is None
+        users = self.live("Service", name)
+        assert users is None or users["spec"]["selector"] == {"app": name}
 
 
 class Counted(Counter[str]):

@@ -100,6 +100,34 @@ def test_rejected_then_retried_then_promoted(runner: Runner, busybox: str) -> No
 
 
 @pytest.mark.real_kubernetes
+def test_a_rejected_canary_leaves_before_the_stable_version_has_its_pods_again(runner: Runner, busybox: str) -> None:
+    """New connections reach the stable version at once; its other pods take their time to start."""
+    late = app(busybox)
+    command = late["spec"]["template"]["spec"]["containers"][0]["command"]
+    command[2] = command[2].replace("exec", "/bin/busybox sleep 8; exec")
+    deploy(runner.cluster, late, public())
+    waits = runner.canary(app(busybox, "v2"), public(), steps="50")
+    assert waits.code == 0, waits.log
+    with clients(waits.outputs["endpoint"] + "/cgi-bin/predict") as users:
+        rejected = runner.decide("reject")
+        ended = time.monotonic()
+        time.sleep(1)
+    assert rejected.code == 0, rejected.log
+    assert "Service web leads to the stable version alone" in rejected.log
+    assert users.failures() == [] and users.total["v2"] > 0
+    assert not users.between(ended - 5, time.monotonic())["v2"]
+    runner.plain("v1", 2)
+
+
+@pytest.mark.real_kubernetes
+def test_a_new_version_that_wants_fewer_pods(runner: Runner, busybox: str) -> None:
+    deploy(runner.cluster, app(busybox, replicas=4), public())
+    done = runner.canary(app(busybox, "v2"), public())
+    assert done.code == 0, done.log
+    runner.plain("v2", 2)
+
+
+@pytest.mark.real_kubernetes
 def test_rollback_while_a_canary_waits_is_its_rejection(runner: Runner, busybox: str) -> None:
     deploy(runner.cluster, app(busybox), public())
     assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0

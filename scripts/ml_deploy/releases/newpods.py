@@ -7,7 +7,8 @@ from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.diagnosis import Finding
 
 _REVISION = "deployment.kubernetes.io/revision"
-_HASH = "pod-template-hash"
+#: Label of the pods of one template of a Deployment.
+HASH = "pod-template-hash"
 
 
 def of(cluster: Cluster, workload: Object, *, most: int = 0, fields: str = "") -> list[Object]:
@@ -38,10 +39,16 @@ def _of_deployment(cluster: Cluster, deployment: Object, chosen: str, most: int,
     newest, namespace = _newest_set(cluster, deployment, chosen), deployment["metadata"]["namespace"]
     if newest is None:
         return []
-    mark = _label(newest, _HASH)
-    narrowed = f"{chosen},{_HASH}={mark}" if mark else chosen  # of 500 pods, those of the new version only
+    mark = _label(newest, HASH)
+    narrowed = f"{chosen},{HASH}={mark}" if mark else chosen  # of 500 pods, those of the new version only
     pods = cluster.list("v1", "Pod", namespace, selector=narrowed, most=most, fields=fields)
     return [pod for pod in pods if _owner(pod) == newest["metadata"]["uid"]]
+
+
+def template_hash(cluster: Cluster, deployment: Object) -> str | None:
+    """The value of `pod-template-hash` of a Deployment's present template; None while no replica set has it."""
+    newest = _newest_set(cluster, deployment, selector(deployment["spec"]["selector"]))
+    return _label(newest, HASH) if newest else None
 
 
 def _newest_set(cluster: Cluster, deployment: Object, chosen: str) -> Object | None:

@@ -102,7 +102,7 @@ def promote(stage: Stage, trial: Trial) -> None:
         _take_over(stage, trial, trial.traffic, first)
     stage.put(first)
     stage.wait_for_all()
-    trial.traffic.back()
+    trial.traffic.promoted()
     stage.progress.share = 0
     stage.put(late)
     if stage.plan.stable_for:
@@ -116,7 +116,7 @@ def _take_over(stage: Stage, trial: Trial, traffic: ByReplicas, objects: Sequenc
     release = objects[position]
     rolled = stage.put([*objects[:position], traffic.at_its_size(release)])[-1]
     stage.wait_for([rolled])
-    traffic.grow(release, trial.canary)
+    traffic.grow(release)
 
 
 def _weighed(cluster: Cluster, obj: Object) -> bool:

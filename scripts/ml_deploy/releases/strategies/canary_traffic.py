@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,12 +11,14 @@ from typing import Protocol
 from ml_deploy.errors import EndpointDown
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.stage import Stage
-from ml_deploy.releases.strategies import routes, steps
+from ml_deploy.releases.strategies import canary_cut, routes, steps
 from ml_deploy.releases.strategies.canary_edge import Edge
-from ml_deploy.releases.strategies.canary_objects import KINDS, SHARE, selector
+from ml_deploy.releases.strategies.canary_objects import KINDS, SHARE, pod_labels, selector
 from ml_deploy.releases.strategies.routes import Edit
 
 _TRIES = 5
+_LEAVING = 15.0  # seconds in which a canary's pods must have been told to end
+_LOOK = 0.1
 _AWAY = 15.0  # seconds in which a gateway must have taken in that the canary goes
 
 
@@ -32,15 +35,18 @@ class Traffic(Protocol):
         """Lead `share` percent of the traffic to the canary, which has the pods for it."""
 
     def back(self) -> None:
-        """Lead all traffic to the stable version."""
+        """Lead all traffic to the stable version: new connections first."""
+
+    def promoted(self) -> None:
+        """The stable version is the new one, and ready: nothing leads to the canary any more."""
 
 
 class ByReplicas:
     """One Service leads to the pods of both: the stable version has fewer as the canary gets more."""
 
-    def __init__(self, stage: Stage, stable: Ref, total: int) -> None:
+    def __init__(self, stage: Stage, stable: Ref, canary: Ref, total: int) -> None:
         self.total = total
-        self._stage, self._stable = stage, stable
+        self._stage, self._stable, self._canary = stage, stable, canary
 
     def pods(self, share: int) -> int:
         """Of all pods."""
@@ -54,10 +60,28 @@ class ByReplicas:
         self.stable_pods(steps.by_replicas(self.total, share).stable)
 
     def back(self) -> None:
-        """All pods of the stable version, before the canary's go."""
-        live = self._stage.cluster.get(self._stable)
-        if live and int(live["spec"].get("replicas", 1)) < self.total:
-            self.stable_pods(self.total)
+        """The canary leaves the Service once the stable version has half of its pods, which it has up to 50 %.
+
+        Then the stable version gets the rest of its pods, and the canary's go.
+        """
+        cluster, app = self._stage.cluster, self._stage.plan.app
+        stable, canary = cluster.get(self._stable), cluster.get(self._canary)
+        if not stable:
+            return
+        count = int(stable["spec"].get("replicas", 1))
+        if count < (half := math.ceil(self.total / 2)):
+            self.stable_pods(half)
+        if canary:
+            canary_cut.close(cluster, app, stable, canary, tell=self._stage.tell)
+        try:
+            if count < self.total:
+                self.stable_pods(self.total)
+        finally:
+            self._empty()
+            canary_cut.reopen(cluster, app)
+
+    def promoted(self) -> None:
+        """Its pods have made room for the stable version's; the last of them go with it."""
 
     def at_its_size(self, release: Object) -> Object:
         """The stable Deployment of a release with the pods that it has now: a rollout that also grows starts old pods.
@@ -78,7 +102,7 @@ class ByReplicas:
         """The full number of pods: the manifest's, or where it leaves that open, as many as there were."""
         return int(release["spec"].get("replicas", self.total))
 
-    def grow(self, release: Object, canary: Ref) -> None:
+    def grow(self, release: Object) -> None:
         """From there to the full number of pods, by as many at a time as a rollout may have in excess."""
         stage, wanted = self._stage, self.wanted(release)
         excess = steps.excess(release, wanted)
@@ -86,13 +110,23 @@ class ByReplicas:
         while count < wanted:
             count = min(count + excess, wanted)
             self.stable_pods(count)
-            if stage.cluster.get(canary):
-                scaled(stage.cluster, canary, wanted - count)
+            if stage.cluster.get(self._canary):
+                scaled(stage.cluster, self._canary, wanted - count)
         scaled(stage.cluster, self._stable, wanted)  # ours to keep, where the manifest leaves the number open
 
     def stable_pods(self, count: int) -> None:
         """Scale the stable version, and wait for it."""
         self._stage.wait_for([scaled(self._stage.cluster, self._stable, count)])
+
+    def _empty(self) -> None:
+        """The canary without pods: what is about to end does not come back into a Service."""
+        stage = self._stage
+        if not stage.cluster.get(self._canary):
+            return
+        scaled(stage.cluster, self._canary, 0)
+        until = stage.clock.monotonic() + _LEAVING
+        while live_pods(stage.cluster, stage.plan.app) and stage.clock.monotonic() < until:
+            stage.clock.sleep(_LOOK)
 
 
 class ByGateway:
@@ -122,6 +156,10 @@ class ByGateway:
                 self._stage.tell(error.message)
             restore_routes(self._stage.cluster, self._live())
 
+    def promoted(self) -> None:
+        """As an abort: weights first."""
+        self.back()
+
     def _edit(self, share: int, *, away: bool = False) -> None:
         word = f"{share}-{secrets.token_hex(4)}"
         edit = Edit(self._stage.plan.app, self._service, share, word, self._edge.request, away)
@@ -132,6 +170,13 @@ class ByGateway:
     def _live(self) -> list[Object]:
         cluster = self._stage.cluster
         return [live for ref in self._routes if (live := cluster.get(ref))]
+
+
+def live_pods(cluster: Cluster, app: str) -> list[Object]:
+    """The canary's pods, without those that are about to end."""
+    chosen = ",".join(f"{name}={value}" for name, value in pod_labels(app).items())
+    found = cluster.list("v1", "Pod", cluster.namespace, selector=chosen)
+    return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
 
 
 def scaled(cluster: Cluster, ref: Ref, count: int) -> Object:

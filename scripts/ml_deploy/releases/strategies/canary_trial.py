@@ -11,10 +11,18 @@ from ml_deploy.releases import before_traffic, rehearsal, rollout
 from ml_deploy.releases.cluster import Object, Ref
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.stage import Stage, Taken
-from ml_deploy.releases.strategies import canary_objects, canary_setup, routes
+from ml_deploy.releases.strategies import canary_cut, canary_objects, canary_setup, routes
 from ml_deploy.releases.strategies.canary_edge import Edge
 from ml_deploy.releases.strategies.canary_setup import GATEWAY, ROUTE_API, Setup
-from ml_deploy.releases.strategies.canary_traffic import ByGateway, ByReplicas, Traffic, noted, remove, scaled
+from ml_deploy.releases.strategies.canary_traffic import (
+    ByGateway,
+    ByReplicas,
+    Traffic,
+    live_pods,
+    noted,
+    remove,
+    scaled,
+)
 
 _BACK = 60.0  # seconds in which the stable version should have all of its pods again
 _LOOK = 1.0  # seconds between two looks at the pods while a step lasts
@@ -27,7 +35,7 @@ class Trial:
     def __init__(self, stage: Stage, stable: Ref, traffic: Traffic, edge: Edge | None) -> None:
         self.stable, self.traffic, self.edge = stable, traffic, edge
         self._stage = stage
-        self.canary = stable._replace(name=canary_objects.name_of(stable.name))
+        self.canary = _beside(stable)
 
     @classmethod
     def begin(cls, stage: Stage, setup: Setup) -> Trial:
@@ -36,7 +44,7 @@ class Trial:
         if setup.by == GATEWAY:
             edge = _edge(stage, setup.routes, service)
             return cls(stage, stable, ByGateway(stage, service, setup.routes, setup.total, edge), edge)
-        return cls(stage, stable, ByReplicas(stage, stable, setup.total), None)
+        return cls(stage, stable, ByReplicas(stage, stable, _beside(stable), setup.total), None)
 
     @classmethod
     def resume(cls, stage: Stage) -> Trial | None:
@@ -50,7 +58,8 @@ class Trial:
         stable = Ref("apps/v1", "Deployment", cluster.namespace, notes.get(canary_objects.OF, app))
         stage.progress.share = int(notes.get(canary_objects.SHARE, 0))
         if canary_objects.STABLE_PODS in notes:
-            return cls(stage, stable, ByReplicas(stage, stable, int(notes[canary_objects.STABLE_PODS])), None)
+            total = int(notes[canary_objects.STABLE_PODS])
+            return cls(stage, stable, ByReplicas(stage, stable, _beside(stable), total), None)
         refs = tuple(Ref(ROUTE_API, routes.KIND, cluster.namespace, one["metadata"]["name"]) for one in edited)
         service = routes.edited_for(edited[0])[1] if edited else ""
         edge = _edge(stage, refs, service)
@@ -175,9 +184,7 @@ class Trial:
         return [*said, *([compared.sentence()] if compared else [])]
 
     def _live_pods(self) -> list[Object]:
-        chosen = ",".join(f"{name}={value}" for name, value in canary_objects.pod_labels(self._stage.plan.app).items())
-        found = self._stage.cluster.list("v1", "Pod", self.canary.namespace, selector=chosen)
-        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+        return live_pods(self._stage.cluster, self._stage.plan.app)
 
 
 def clean(stage: Stage) -> bool:
@@ -189,7 +196,12 @@ def clean(stage: Stage) -> bool:
             trial.back()
         finally:
             trial.close()
+    canary_cut.reopen(stage.cluster, stage.plan.app)  # in case somebody deleted the canary while it left
     return remove(stage.cluster, stage.plan.app) > 0 or trial is not None
+
+
+def _beside(stable: Ref) -> Ref:
+    return stable._replace(name=canary_objects.name_of(stable.name))
 
 
 def _edge(stage: Stage, found: Sequence[Ref], service: str) -> Edge:
