@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,17 @@ class Step:
 
 def environment(tmp_path: Path, inputs: dict[str, Any]) -> dict[str, str]:
     env = {
-        "PATH": os.environ["PATH"], "GITHUB_ACTIONS": "true", "RUNNER_TEMP": str(tmp_path),
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "GITHUB_ACTIONS": "true", "RUNNER_TEMP": str(tmp_path),
         "GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
     }  # fmt: skip
     return env | {"ML_DEPLOY_" + name.upper(): str(value) for name, value in inputs.items()}
 
 
-def step(tmp_path: Path, command: str, **inputs: Any) -> Step:
+def step(tmp_path: Path, command: str, more: Mapping[str, str] | None = None, /, **inputs: Any) -> Step:
+    """Run it. more: beside the environment that every job has."""
     done = subprocess.run(
         [sys.executable, "-E", "-s", "-u", "-X", "utf8", str(MAIN), command], cwd=tmp_path, text=True,
-        env=environment(tmp_path, inputs), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
+        env=environment(tmp_path, inputs) | dict(more or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stdout, done.stdout
     written = (tmp_path / "output").read_text() if (tmp_path / "output").exists() else ""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -33,6 +34,7 @@ class Run:
     actions:  the folder that stands for org/ml-deploy@v1.
     image:    the image of the job's container; empty runs the job on this machine.
     mounts:   volumes of the job's container, as docker writes them.
+    payload:  what GitHub tells of the event (`github.event`).
     """
 
     consumer: Path
@@ -40,6 +42,7 @@ class Run:
     actions: Path
     work: Path
     event: str = "push"
+    payload: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class Run:
         ]  # fmt: skip
         for name, values in files.items():
             words += [f"--{name}", str(_private(self.work / f"{name}.yml", values))]
+        if self.payload:
+            words += ["--eventpath", str(_private(self.work / "event.json", self.payload))]
         if self.image:
             words += ["--container-options", " ".join(f"--volume {shlex.quote(mount)}" for mount in self.mounts)]
         return words
@@ -88,7 +93,7 @@ class Run:
             return act.wait()
 
 
-def _private(file: Path, values: Mapping[str, str]) -> Path:
+def _private(file: Path, values: Mapping[str, Any]) -> Path:
     """A file that only we can read; JSON is YAML, which act reads from a file of that ending."""
     file.touch(mode=0o600)
     file.write_text(json.dumps(dict(values)))

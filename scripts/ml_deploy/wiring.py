@@ -48,7 +48,7 @@ class Wiring:
         """The tools that render charts and kustomizations, run in the workspace."""
         from ml_deploy.adapters.tools import Tools
 
-        return Tools(self.job.workspace, self.console.line)
+        return Tools(self.job.workspace, self.console.line, lambda: self.job.temp)
 
     def signatures(self) -> Signatures:
         """Verifies signatures of models."""

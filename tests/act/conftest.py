@@ -17,6 +17,8 @@ import yaml
 from local import base, engine
 from local.consumer import Consumer
 from local.runner import Run
+from local.stack import Options, Ready, Stack
+from local.state import State
 from local.steps import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +55,16 @@ def base_image() -> str:
         return base.ensure(say=lambda _line: None)
     except base.BaseError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def ready(tmp_path: Path, base_image: str) -> Iterator[Ready]:
+    """A cluster, Azure and a registry of the test's own."""
+    stack = Stack(State(tmp_path / "state"), lambda _line: None)
+    try:
+        yield stack.up(Options())
+    finally:
+        stack.down()
 
 
 @dataclass

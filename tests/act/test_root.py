@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.act.conftest import Act
 
-from local.stack import Options, Ready, Stack
-from local.state import State
+from local.stack import Ready
 
 INPUTS = {
     "client-id": "${{ vars.AZURE_CLIENT_ID }}", "tenant-id": "${{ vars.AZURE_TENANT_ID }}",
@@ -21,17 +18,6 @@ INPUTS = {
     "app": "wine", "model": "model/wine.joblib", "image": "wine", "repository": "wine", "manifests": "k8s",
     "cases": "tests/cases.jsonl", "rate": "50", "duration": "2s",
 }  # fmt: skip
-
-
-@pytest.fixture
-def ready(tmp_path: Path, base_image: str) -> Iterator[Ready]:
-    """A cluster, Azure and a registry of the test's own."""
-    state = State(tmp_path / "state")
-    stack = Stack(state, lambda _line: None)
-    try:
-        yield stack.up(Options())
-    finally:
-        stack.down()
 
 
 def said(step: str, **expected: str) -> dict[str, Any]:

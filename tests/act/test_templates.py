@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.act.conftest import Act
+from tests.act.conftest import Act, Ran
 
 from local.base import OFFICIAL
 from local.consumer import Consumer
+from local.stack import NAMESPACE, Ready
+from ml_deploy.adapters.cluster import connect
+from ml_deploy.releases.cluster import ClusterAccess
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "workflows-templates"
@@ -41,6 +45,43 @@ def test_a_pull_request_needs_no_rights(act: Act, consumer: Consumer, base_image
     ran = act(workflow="pull-request.yml", event="pull_request", variables={"DOCKER_BUILD_ARGS": arguments})
     assert ran.job == "success", ran.log
     assert {step.state for step in ran.progress.steps} == {"success"}
+
+
+def pull_request(action: str, number: int = 7, head: str = "example/wine") -> dict[str, Any]:
+    """What GitHub tells the workflow of a pull request."""
+    return {"action": action, "number": number, "pull_request": {"head": {"repo": {"full_name": head}}}}
+
+
+def test_a_preview_comes_and_goes(act: Act, consumer: Consumer, ready: Ready, tmp_path: Path) -> None:
+    use(consumer, "preview.yml")
+    workflow = consumer.workflow.parent / "preview.yml"
+    workflow.write_text(workflow.read_text().replace("/v2/health/ready", "/health"))
+    consumer.commit("Our server's own path")
+    cluster = connect(ClusterAccess(str(tmp_path / "state/cluster/kubeconfig"), "", NAMESPACE), None, lambda _: None)
+
+    def meet(payload: dict[str, Any]) -> Ran:
+        return act(
+            workflow="preview.yml", event="pull_request", payload=payload, variables=ready.variables, env=ready.env
+        )
+
+    def apps() -> list[str]:
+        return [one["metadata"]["name"] for one in cluster.list("apps/v1", "Deployment", NAMESPACE)]
+
+    opened = meet(pull_request("opened"))
+    assert opened.job == "success", opened.log
+    assert (opened.output("deploy", "status"), apps()) == ("good", ["pr-7"]), opened.log
+    assert opened.state("teardown") == "skipped"
+
+    closed = meet(pull_request("closed"))
+    assert (closed.job, closed.output("teardown", "status"), apps()) == ("success", "torn-down", []), closed.log
+    assert (closed.state("deploy"), closed.state("again")) == ("skipped", "skipped")
+
+    never = meet(pull_request("closed", number=8))
+    assert (never.job, never.output("teardown", "reason")) == ("success", "no-release"), never.log
+    assert never.state("again") == "skipped", "it is no failure"
+
+    fork = meet(pull_request("opened", head="somebody/wine"))
+    assert {step.state for step in fork.progress.steps} == {"skipped"}, fork.log
 
 
 def test_a_rollback_by_hand_hands_over_its_inputs(act: Act, consumer: Consumer) -> None:

@@ -21,7 +21,6 @@ from tests.steps import MAIN, Step, environment, step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
-from ml_deploy.releases.lease import Lock
 
 Deploy = Callable[..., Step]
 
@@ -319,19 +318,3 @@ def account(cluster: ApiServer, kubeconfig: str, folder: Path) -> str:
     content["users"][0]["user"] = {"token": base64.b64decode(str(token)).decode()}
     (folder / "account.yaml").write_text(yaml.safe_dump(content))
     return str(folder / "account.yaml")
-
-
-def test_another_deployment_is_waited_for_or_not(
-    cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
-) -> None:
-    with Lock(cluster, cluster.namespace, "web", holder="https://ci/run/7 a", clock=time).held(wait=0):
-        (tmp_path / "app.json").write_text(json.dumps(web(busybox)))
-        for given, least in (({"on_conflict": "fail"}, 0.0), ({"timeout": "3s"}, 2.0)):
-            started = time.monotonic()
-            done = step(tmp_path, "deploy-aks", kubeconfig=kubeconfig, namespace=cluster.namespace, app="web",
-                        manifests="app.json", **given)  # fmt: skip
-            assert (done.code, done.outputs["reason"]) == (16, "conflict"), done.log
-            assert "Another deployment of web" in done.log and "https://ci/run/7" in done.log
-            assert ("waiting: another deployment" in done.log) is bool(least)
-            assert least <= time.monotonic() - started < least + 6
-    assert cluster.get(Ref("apps/v1", "Deployment", cluster.namespace, "web")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.cluster.apps import config
+from tests.cluster.deploying import deploy, states
+from tests.steps import step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.errors import Cancelled, Conflict
@@ -162,3 +166,25 @@ def test_who_lost_the_lock_writes_nothing_whatever_calls_the_server(cluster: Api
         cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})
     assert cluster.get(Ref("v1", "ConfigMap", namespace, "late")) is None
     cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}})
+
+
+@pytest.mark.parametrize("action", ["deploy", "promote", "reject", "teardown", "rollback"])
+def test_each_action_waits_for_another_deployment_or_stops(
+    cluster: ApiServer, kubeconfig: str, tmp_path: Path, action: str
+) -> None:
+    deploy(cluster, config("settings", a="1"))
+    (tmp_path / "app.json").write_text(json.dumps(config("settings", a="2")))
+    inputs = {"kubeconfig": kubeconfig, "namespace": cluster.namespace, "app": "web"}
+    if action != "rollback":
+        inputs |= {"action": action, **({"manifests": "app.json"} if action == "deploy" else {})}
+    command = "rollback" if action == "rollback" else "deploy-aks"
+    with Lock(cluster, cluster.namespace, "web", holder="https://ci/run/7 a", clock=time).held(wait=0):
+        for given, waits in (({"on_conflict": "fail"}, False), ({"timeout": "3s"}, True)):
+            started = time.monotonic()
+            done = step(tmp_path, command, **inputs, **given)
+            assert (done.code, done.outputs["reason"]) == (16, "conflict"), done.log
+            assert "Another deployment of web" in done.log and "https://ci/run/7" in done.log
+            assert ("waiting: another deployment" in done.log) is waits
+            assert (1.0 if waits else 0.0) <= time.monotonic() - started < 9
+    live = cluster.get(Ref("v1", "ConfigMap", cluster.namespace, "settings"))
+    assert live and live["data"] == {"a": "1"} and states(cluster) == {1: "deployed"}

@@ -30,7 +30,7 @@ def tool(folder: Path, name: str, script: str) -> None:
 
 
 def tools(root: Path, told: list[str] | None = None) -> Tools:
-    return Tools(root, (told if told is not None else []).append)
+    return Tools(root, (told if told is not None else []).append, lambda: root)
 
 
 def of(reference: str = "app", **more: tuple[str, ...]) -> Chart:
@@ -63,6 +63,20 @@ def test_how_helm_is_asked(only: Path) -> None:
         "template", "--namespace=ml", "--include-crds", "--kube-version=v1.33.1", "--api-versions=v1",
         "--api-versions=apps/v1/Deployment", "--values=a b.yaml", "--set=x=1,y=2", "--", "wine", "charts/wine", "",
     ]  # fmt: skip
+
+
+def test_a_login_is_handed_to_helm_in_a_file_of_ours(only: Path, tmp_path: Path) -> None:
+    tool(
+        only, "helm", 'for one in "$@"; do case "$one" in --registry-config=*) cat "${one#*=}";; esac; done; echo "$@"'
+    )
+    given = Chart(reference="oci://r.example.com:5000/charts/wine", login={"identitytoken": "secret-word"}, release="wine",
+                  namespace="ml")  # fmt: skip
+    told: list[str] = []
+    text = tools(tmp_path, told).chart(given, None)
+    assert '{"auths": {"r.example.com:5000": {"identitytoken": "secret-word"}}}' in text
+    assert text.count("secret-word") == 1 and not any("secret-word" in line for line in told)
+    (file,) = tmp_path.glob("*.json")
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 @needs_helm

@@ -70,6 +70,8 @@ def refused(**given: str) -> str:
         ({"replicas": "3", "max_replicas": "5"}, "`replicas` and `max-replicas` contradict"),
         ({"min_replicas": "5", "max_replicas": "2"}, "`min-replicas` is greater"),
         ({"env": "A=b\n=c"}, "`env` has a line that is not NAME=value"),
+        ({"env": "A=b\nC=d\nA=e"}, "`env` gives A more than one value"),
+        ({"action": "rollback", "dry_run": "client"}, "The input `action` must be one of"),
         ({"model_digest": "abc"}, "`model-digest` must be a digest"),
         ({"kubeconfig": "x", "cluster_name": "y"}, "name two clusters"),
         ({"resource_group": "x"}, "`cluster-name` is missing"),

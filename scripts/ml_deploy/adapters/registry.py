@@ -259,14 +259,16 @@ class HttpRegistry:
             return "Give that user the right to push, or sign in as somebody who has it."
         if not self._is_azure():
             return "Set `username` and `password` of somebody who may push."
+        plain, fine = ("AcrPull", "Reader") if self._access.reading else ("AcrPush", "Writer")
+        fine = f"`Container Registry Repository {fine}`"
         abac = self._abac()
         if abac is None:
-            roles = "`AcrPush` (or, where the registry's permissions are per repository, `Container Registry Repository Writer`)"
+            roles = f"`{plain}` (or, where the registry's permissions are per repository, {fine})"
         elif abac:
             within = f", with a condition that covers {repository}" if repository else ""
-            roles = f"`Container Registry Repository Writer`{within}; this registry ignores AcrPush (ABAC mode)"
+            roles = f"{fine}{within}; this registry ignores {plain} (ABAC mode)"
         else:
-            roles = "`AcrPush`"
+            roles = f"`{plain}`"
         return f"Grant it the role {roles} on the registry. A new assignment takes up to five minutes to count."
 
     def _is_azure(self) -> bool:
@@ -357,6 +359,14 @@ class HttpRegistry:
         from ml_deploy.adapters import pushing
 
         return pushing.push(f"{self.host}/{repository}", tag, self._engine_credential(), seconds)
+
+    def login(self) -> dict[str, str]:
+        """To an Azure registry with our identity; nothing anywhere else."""
+        challenge = self._challenge
+        if not self._access.client_id or challenge.realm != f"{self._base}/oauth2/token":
+            return {}
+        self._credential = self._exchange(challenge)
+        return {"identitytoken": self._credential.refresh_token}
 
     def _engine_credential(self) -> dict[str, Any]:
         """The refresh token or the password, not an access token: the engine renews those itself in a long push."""

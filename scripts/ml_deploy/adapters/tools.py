@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ml_deploy.errors import InputError, ManifestError, TimedOut
+from ml_deploy.adapters.tool_errors import refused
+from ml_deploy.errors import InputError, MlDeployError, TimedOut
 from ml_deploy.releases.sources.rendering import Capabilities, Chart
 
 _SECONDS = 120.0  # a chart may have to be fetched
-_LONGEST = 2000  # characters of a tool's complaint
-_NO_CHART = re.compile(
-    r'repo \S+ not found|failed to download|Chart\.yaml file is missing|non-absolute URLs|path ".*" not found'
-)
 
 
 class Tools:
-    """Runs what is on the PATH, in `root`."""
+    """Runs what is on the PATH, in `root`. temp: makes a folder that only we can read."""
 
-    def __init__(self, root: Path, tell: Callable[[str], None]) -> None:
-        self._root, self._tell = root, tell
+    def __init__(self, root: Path, tell: Callable[[str], None], temp: Callable[[], Path]) -> None:
+        self._root, self._tell, self._temp = root, tell, temp
 
     def chart(self, chart: Chart, capabilities: Capabilities | None) -> str:
         """`helm template`. Raises InputError without helm, ManifestError with Helm's words when it refuses."""
@@ -34,12 +32,20 @@ class Tools:
                 title="helm is missing",
             )
         version = self._run([helm, "version", "--template", "{{.Version}}"], "helm").strip()
-        self._tell(f"rendering {chart.reference} with helm {version.removeprefix('v')}")
+        self._tell(f"rendering {chart.title} with helm {version.removeprefix('v')}")
         try:
-            return self._run([helm, *_template(chart, capabilities)], f"The chart {chart.reference}")
-        except ManifestError as error:
+            return self._run([helm, *_template(chart, capabilities, self._login(chart))], f"The chart {chart.title}")
+        except MlDeployError as error:
             error.file, error.line = _template_of(error.message, chart, self._root)
             raise
+
+    def _login(self, chart: Chart) -> list[str]:
+        if not chart.login:
+            return []
+        file = self._temp() / "helm-registry.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps({"auths": {chart.registry: dict(chart.login)}}))
+        return [f"--registry-config={file}"]
 
     def kustomization(self, folder: str) -> str:
         """`kustomize build` or `kubectl kustomize`. Raises InputError without both, ManifestError when it refuses."""
@@ -75,13 +81,13 @@ class Tools:
             if done.returncode == 0 and line.strip():
                 self._tell(f"{Path(command[0]).name}: {line.strip()}")
         if done.returncode:
-            raise _refused(what, done.stderr)
+            raise refused(what, done.stderr)
         return done.stdout
 
 
-def _template(chart: Chart, capabilities: Capabilities | None) -> list[str]:
+def _template(chart: Chart, capabilities: Capabilities | None, login: Sequence[str]) -> list[str]:
     """The arguments of `helm template`; values in the form `--option=value`, so that none can be taken for an option."""
-    arguments = ["template", f"--namespace={chart.namespace}", "--include-crds"]
+    arguments = ["template", f"--namespace={chart.namespace}", "--include-crds", *login]
     if chart.version:
         arguments.append(f"--version={chart.version}")
     if capabilities:
@@ -97,25 +103,3 @@ def _template_of(message: str, chart: Chart, root: Path) -> tuple[str, int]:
     found = re.search(r"(?:template: |parse error on )[^/\s]+/(\S+?\.(?:ya?ml|tpl|txt))(?::(\d+))?", message)
     path = f"{chart.reference.rstrip('/')}/{found[1]}" if found else ""
     return (path, int(found[2] or 0)) if found and (root / path).is_file() else ("", 0)
-
-
-def _refused(what: str, stderr: str) -> ManifestError:
-    said = stderr.strip()[:_LONGEST]
-    found = re.search(r'(?ms)^(?:Error|error): (.*)|err="(.*)"$', said)
-    said = re.sub(r"\n\nUse --debug flag.*", "", (found[1] or found[2]) if found else said).strip()
-    return ManifestError(f"{what} cannot be rendered: {said or 'it gave no reason'}", hint=_hint(said))
-
-
-def _hint(said: str) -> str:
-    if "missing in charts/ directory" in said:
-        return "Add a step with `helm dependency build` before this one."
-    if _NO_CHART.search(said):
-        return (
-            "Name a folder with a Chart.yaml or a .tgz relative to the workspace (is the repository checked out?), an "
-            "oci:// address, or a chart of a repository that a step before added (`helm repo add`)."
-        )
-    if re.search(r"unable to find one of 'kustomization\.yaml'|must build at directory", said):
-        return "Name the folder that has the kustomization.yaml, relative to the workspace."
-    if "is a required field" in said or "required" in said:
-        return "Give the value by `values` or `set`."
-    return ""

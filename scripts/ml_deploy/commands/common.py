@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ml_deploy.releases.cluster import ClusterAccess
 from ml_deploy.runtime.fields import duration, output, secret, text
+
+if TYPE_CHECKING:
+    from ml_deploy.images.registry import RegistryAccess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +23,15 @@ class AzureInputs:
     client_secret: str = secret(
         "Client secret. Leave unset to sign in with GitHub's OIDC token, which needs `permissions: id-token: write`."
     )
+
+    def reading(self, registry: str) -> RegistryAccess:
+        """This identity at a registry that is only read."""
+        from ml_deploy.images.registry import RegistryAccess
+
+        return RegistryAccess(
+            registry=registry, client_id=self.client_id, tenant_id=self.tenant_id, reading=True,
+            subscription_id=self.subscription_id, client_secret=self.client_secret,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

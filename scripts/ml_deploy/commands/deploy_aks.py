@@ -11,12 +11,12 @@ from ml_deploy.commands import deploy_decision, deploy_sources, deploy_teardown,
 from ml_deploy.commands.deploy_checks import Checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
+from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
 from ml_deploy.releases import preflight, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Deployment, Plan
-from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.sources.manifests import Manifest
 
 __all__ = ["DESCRIPTION", "ICON", "TITLE", "Inputs", "Result", "run"]
@@ -76,9 +76,7 @@ class _Run:
         inputs, clock = self._inputs, self._adapters.clock
         until = self._started + inputs.timeout
         self._make_namespace(cluster, wanted)
-        lock = Lock(cluster, cluster.namespace, inputs.app, holder=identity(self._adapters.job.run_url),
-                    clock=clock, tell=self._tell)  # fmt: skip
-        with lock.held(wait=max(until - clock.monotonic(), 0) if inputs.on_conflict == "wait" else 0):
+        with alone(inputs, self._adapters, cluster, self._tell, patience=until - clock.monotonic()) as lock:
             plan = self._plan([one.object for one in wanted], asked)
             deployment = Deployment(cluster, plan, clock=clock, until=until, tell=self._tell, guard=lock.guard)
             try:

@@ -7,11 +7,11 @@ from pathlib import Path
 from ml_deploy.checks import cases
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
+from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster
 from ml_deploy.releases.deployment import Deployment, Plan, Progress
-from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import Records, Release
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import CanaryPlan, Stage
@@ -37,10 +37,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     cluster = adapters.cluster(inputs.access())
     cluster.patience = inputs.timeout
     report.tell(f"{inputs.app}: {inputs.action} in namespace {cluster.namespace} of {cluster.server}")
-    lock = Lock(
-        cluster, cluster.namespace, inputs.app, holder=identity(adapters.job.run_url), clock=clock, tell=report.tell
-    )
-    with lock.held(wait=max(until - clock.monotonic(), 0) if inputs.on_conflict == "wait" else 0):
+    with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()) as lock:
         records = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
         release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
         report.images = release.images

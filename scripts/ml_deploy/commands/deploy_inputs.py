@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ml_deploy.commands.common import ClusterInputs, cluster_contradictions
+from ml_deploy.commands.one_at_a_time import on_conflict
 from ml_deploy.releases.strategies import steps as canary_steps
 from ml_deploy.runtime.fields import choice, duration, flag, integer, lines, number, parse_duration, parsed, text
 
@@ -50,7 +51,7 @@ class Inputs(ClusterInputs):
     chart: str = text(
         "Helm chart instead of manifests: a folder, a .tgz, an oci:// address or repo/name. Rendered by the helm on the PATH."
     )
-    chart_version: str = text("Version of a chart that comes from a registry or a repository.")
+    chart_version: str = text("Version (or range) of a chart that comes from a registry or a repository.")
     values: tuple[str, ...] = lines("Values files of the chart, one a line; later ones win.")
     set: tuple[str, ...] = lines("Values of the chart, one name=value a line, as `helm --set` takes them.")
     kustomize: str = text("Folder of a kustomization instead of manifests; needs kustomize or kubectl on the PATH.")
@@ -108,10 +109,7 @@ class Inputs(ClusterInputs):
         ("rollback", "keep"), default="rollback",
     )  # fmt: skip
     rollback_timeout: float = duration("How long a rollback may take, beyond `timeout`.", default="5m")
-    on_conflict: str = choice(
-        "What to do while another deployment of the app is running: `wait` for it (within `timeout`), or `fail` at once.",
-        ("wait", "fail"), default="wait",
-    )  # fmt: skip
+    on_conflict: str = on_conflict()
     adopt: bool = flag("Take over objects that Helm, Argo CD, Flux or another tool owns.")
     prune: bool = flag("Remove what the release before had and this one has not, once this one is ready.")
     dry_run: str = choice(
@@ -127,7 +125,10 @@ class Inputs(ClusterInputs):
             yield from cluster_contradictions(given)
         if "image" in given and "images" in given:
             yield "`image` and `images` are both set: give one of them"
-        yield from _action_contradictions(given) if "action" in given else _source_contradictions(given)
+        if "action" not in given:
+            yield from _source_contradictions(given)
+        elif given["action"] in ("promote", "reject", "teardown"):
+            yield from _action_contradictions(given)
         yield from _canary_contradictions(given)
         yield from _strategy_contradictions(given)
         if "app" in given and not _NAME.fullmatch(given["app"].strip()):
@@ -226,6 +227,10 @@ def _generated_contradictions(given: Mapping[str, str]) -> Iterator[str]:
     small, most = given.get("min-replicas", ""), given.get("max-replicas", "")
     if small.strip().isdigit() and most.strip().isdigit() and int(small) > int(most):
         yield "`min-replicas` is greater than `max-replicas`"
-    for line in given.get("env", "").splitlines():
-        if line.strip() and not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*=.*", line.strip()):
-            yield f"`env` has a line that is not NAME=value ({line.strip().partition('=')[0][:40]!r})"
+    names = []
+    for line in filter(None, map(str.strip, given.get("env", "").splitlines())):
+        if not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*=.*", line):
+            yield f"`env` has a line that is not NAME=value ({line.partition('=')[0][:40]!r})"
+        names.append(line.partition("=")[0])
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield f"`env` gives {name} more than one value"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
+from ml_deploy.errors import AuthFailed, Forbidden
 from ml_deploy.images.reference import parse
 from ml_deploy.releases import ownership, preflight
 from ml_deploy.releases.cluster import Cluster, Object
@@ -73,9 +74,22 @@ def _of_chart(inputs: Inputs, adapters: Adapters, tell: Tell, connect: Callable[
         reference=inputs.chart, version=inputs.chart_version, values=inputs.values, settings=inputs.set,
         release=inputs.app, namespace=cluster.namespace if cluster else inputs.namespace or "default",
     )  # fmt: skip
+    chart.refuse_idle_version(adapters.job.workspace)
+    chart = replace(chart, login=_login(chart, inputs, adapters, tell))
     capabilities = Capabilities(cluster.version(), tuple(cluster.api_versions())) if cluster else None
     text = adapters.renderer().chart(chart, capabilities)
     return rendering.objects_of_chart(text, chart, adapters.job.workspace, tell)
+
+
+def _login(chart: Chart, inputs: Inputs, adapters: Adapters, tell: Tell) -> Mapping[str, str]:
+    """To an Azure registry, as the identity that deploys; where that one is not let in, helm's own login is left to try."""
+    if not (chart.registry and inputs.client_id):
+        return {}
+    try:
+        return adapters.registry(inputs.reading(chart.registry)).login()
+    except (AuthFailed, Forbidden) as error:
+        tell(f"{error.message} {error.hint}".strip())
+        return {}
 
 
 def _app(inputs: Inputs) -> generate.App:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
+from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.releases import preflight, teardown
-from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.preflight import Right
 from ml_deploy.releases.records import Records, ref_of
 from ml_deploy.releases.teardown import Inventory
@@ -36,9 +36,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     if inputs.dry_run == "server":
         return report.torn_down([str(ref_of(obj)) for obj in found.goes], found.stays, "Nothing was removed yet.")
     preflight.check_rights(cluster, preflight.rights_to_delete(cluster, found.goes))
-    lock = Lock(cluster, cluster.namespace, inputs.app, holder=identity(adapters.job.run_url), clock=clock,
-                tell=report.tell)  # fmt: skip
-    with lock.held(wait=inputs.timeout):
+    with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()) as lock:
         guarded = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
         found = teardown.inventory(cluster, guarded)  # a deployment may have ended meanwhile
         removed = teardown.tear_down(

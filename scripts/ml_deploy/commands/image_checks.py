@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ml_deploy.errors import InputError, ManifestError, MlDeployError
 from ml_deploy.images import availability
 from ml_deploy.images.availability import Availability
-from ml_deploy.images.reference import Reference, parse
-from ml_deploy.images.registry import RegistryAccess
+from ml_deploy.images.reference import parse
 from ml_deploy.releases import pod_images
 
 if TYPE_CHECKING:
@@ -43,16 +42,10 @@ class ImageChecks:
     def _ask(self, image: str) -> None:
         try:
             reference = parse(image)
-            self._found[image] = availability.look(self._adapters.registry(self._access(reference)), reference)
+            registry = self._adapters.registry(self._inputs.reading(reference.registry))
+            self._found[image] = availability.look(registry, reference)
         except MlDeployError as error:
             self._found[image] = Availability(None, why=error.message)
-
-    def _access(self, image: Reference) -> RegistryAccess:
-        given = self._inputs
-        return RegistryAccess(
-            registry=image.registry, client_id=given.client_id, tenant_id=given.tenant_id, reading=True,
-            subscription_id=given.subscription_id, client_secret=given.client_secret,
-        )  # fmt: skip
 
 
 @dataclass

@@ -11,13 +11,14 @@ from typing import Any
 from ml_deploy.checks import cases as golden
 from ml_deploy.commands import image_checks
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
+from ml_deploy.commands.one_at_a_time import alone, on_conflict
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, EndpointDown, ManifestError, MlDeployError, NoRelease
 from ml_deploy.releases import endpoint, pod_images, restore
 from ml_deploy.releases.before_traffic import first_patiently, through, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
-from ml_deploy.releases.lease import Lock, identity
+from ml_deploy.releases.lease import Lock
 from ml_deploy.releases.records import APP, RECORD, Records
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import Plan, Progress, Stage
@@ -44,6 +45,7 @@ class Inputs(ClusterInputs):
     )
     cases: str = text("Golden predictions (a JSONL file) that the restored release must answer, asked in the cluster.")
     why: str = text("Why, in a sentence; kept in the release's record.")
+    on_conflict: str = on_conflict()
 
     @staticmethod
     def contradictions(given: Mapping[str, str]) -> Iterator[str]:
@@ -122,9 +124,7 @@ class _Rollback:
             raise self._unknown()
         if self._is_elsewhere(history):
             return self._nothing_to_do()
-        lock = Lock(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock, tell=self._tell,
-                    holder=identity(self._adapters.job.run_url))  # fmt: skip
-        with lock.held(wait=self._left() / 2):
+        with alone(self._inputs, self._adapters, self._cluster, self._tell, patience=self._left() / 2) as lock:
             records = Records(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock, guard=lock.guard)
             history = records.all()
             self._see(history)

@@ -69,6 +69,12 @@ class Registry(Protocol):
         Raises AuthFailed (who we are), Forbidden (with the role to grant), Unreachable.
         """
 
+    def login(self) -> Mapping[str, str]:
+        """What another client signs in with as our Azure identity, as in docker's settings; empty where we have none.
+
+        Raises AuthFailed, Forbidden, Unreachable.
+        """
+
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """The manifest under a tag or digest, or None."""
 

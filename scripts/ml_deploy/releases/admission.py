@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ml_deploy.errors import Forbidden, ManifestError, MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
-from ml_deploy.releases.sources.manifests import Manifest, is_workload, template_of
+from ml_deploy.releases.sources.manifests import Manifest, is_workload, lone_spec, template_of
 
 _MARK = "ml-deploy-dry-run"
 
@@ -45,7 +45,7 @@ def _pod(workload: Object, namespace: str) -> Object | None:
         return None
     meta = template.get("metadata") or {}
     return {
-        "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+        "apiVersion": "v1", "kind": "Pod", "spec": lone_spec(workload),
         "metadata": {
             "name": f"{workload['metadata']['name'][:200]}-{_MARK}", "labels": meta.get("labels") or {},
             "annotations": meta.get("annotations") or {},

@@ -7,7 +7,6 @@ pod proxy and removed on every way out; what a killed run left behind is removed
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from ml_deploy.errors import AuthFailed, EndpointDown, Forbidden, InputError, Ml
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP, REVISION
+from ml_deploy.releases.sources.manifests import lone_spec
 
 ROLE = "ml-deploy/role"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -105,15 +105,7 @@ def wrong(report: Report, who: str, serving: str) -> MlDeployError:
 
 def pod_of(workload: Object, *, app: str, revision: int, namespace: str, seconds: float = 600) -> Object:
     """One pod of a workload's template, with labels that nothing selects; it dies by itself after `seconds`."""
-    template = copy.deepcopy(workload["spec"]["template"])
-    meta, spec = template.get("metadata") or {}, template["spec"]
-    claims = {claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates") or []}
-    if claims:  # the claims belong to the set's own pods
-        present = {volume["name"] for volume in spec.get("volumes") or []}
-        spec["volumes"] = [
-            *(spec.get("volumes") or []),
-            *({"name": c, "emptyDir": {}} for c in sorted(claims - present)),
-        ]
+    meta, spec = workload["spec"]["template"].get("metadata") or {}, lone_spec(workload)
     spec.setdefault("activeDeadlineSeconds", int(seconds) + 60)
     spec["terminationGracePeriodSeconds"] = 1  # nobody waits for its last answer
     for container in spec.get("containers") or []:
@@ -125,7 +117,7 @@ def pod_of(workload: Object, *, app: str, revision: int, namespace: str, seconds
         "labels": labels,
     }
     if meta.get("annotations"):
-        metadata["annotations"] = meta["annotations"]
+        metadata["annotations"] = dict(meta["annotations"])
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 

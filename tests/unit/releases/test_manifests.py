@@ -81,6 +81,19 @@ def test_lists_are_unfolded() -> None:
         ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: x-}\n", "has no `metadata.name`", 1),
         ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n", "is a kustomization", 1),
         ("apiVersion: v1\nkind: Pod\nkind: Pod\nmetadata: {name: x}\n", "the key 'kind' is there twice", 3),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 7}\n", "(Pod) has a number for `metadata.name`", 1),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: x, namespace: on}\n",
+            "a truth value for `metadata.namespace`",
+            1,
+        ),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: [a]}\n", "has a list for `metadata.labels`", 1),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: text\n", "has a text for `spec`", 1),
+        ("apiVersion: v1\nkind: List\nitems:\n-\n", "is no Kubernetes object but an empty entry", 1),
+        (one("ConfigMap") + "data:\n  ? [1, 2]\n  : x\n", "braces or brackets where a key belongs", 5),
+        (one("ConfigMap") + "binaryData: {a: !!binary aGVsbG8=}\n", "cannot be sent", 1),
+        (one("ConfigMap") + "data: {a: .inf}\n", "cannot be sent", 1),
+        ("&all\n" + one("ConfigMap") + "data: *all\n", "cannot be sent", 1),
     ],
 )
 def test_malformed_documents_name_file_and_line(text: str, message: str, line: int) -> None:
@@ -90,9 +103,16 @@ def test_malformed_documents_name_file_and_line(text: str, message: str, line: i
     assert (caught.value.file, caught.value.line) == ("k8s/f.yaml", line)
 
 
-def test_a_helm_template_is_recognized() -> None:
+def test_a_kustomization_is_recognized_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [app.yaml]\n")
+    with pytest.raises(ManifestError, match="is a kustomization"):
+        manifests.read(["."], tmp_path)
+
+
+@pytest.mark.parametrize("written", ["name: {{ .Values.name }}", "{{ a }}: b", "{{- toYaml .Values.x }}"])
+def test_a_helm_template_is_recognized(written: str) -> None:
     with pytest.raises(ManifestError) as caught:
-        manifests.parse("apiVersion: v1\nmetadata:\n  name: {{ .Values.name }}\n  x: {{ a }}: b\n", "f")
+        manifests.parse(f"apiVersion: v1\nmetadata:\n  {written}\n", "f")
     assert "`chart`" in caught.value.hint
 
 
@@ -106,7 +126,7 @@ def test_the_same_object_twice_names_both_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "written, value",
     [
-        ("2024-01-01", "2024-01-01"), ("12:30", "12:30"), ("=", "="), ("0644", 0o644), ("true", True), ("yes", True),
+        ("2024-01-01", "2024-01-01"), ("12:30", "12:30"), ("=", "="), ("0644", 0o644), ("0o644", 0o644), ("true", True), ("yes", True),
         ("1.5", 1.5), ("'1'", "1"), ("~", None), ("010:20:30", "010:20:30"),
     ],
 )  # fmt: skip

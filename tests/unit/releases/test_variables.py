@@ -71,3 +71,8 @@ def test_between_braces_it_needs_quotes() -> None:
     with pytest.raises(ManifestError) as caught:
         filled("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${STAGE}}\n")
     assert "needs quotes" in caught.value.hint
+
+
+def test_what_an_alias_names_is_filled_once() -> None:
+    text = TEXT.replace("literal: $${STAGE}", "literal: &it $${STAGE}\n  again: *it")
+    assert filled(text)["data"]["again"] == "${STAGE}"

@@ -48,8 +48,8 @@ def fit(bins: Sequence[Size], kinds: Sequence[Items]) -> Fit:
 
 
 def fits(size: Size, room: Size) -> bool:
-    """Whether one item fits."""
-    return all(need <= free for need, free in zip(size, room, strict=True))
+    """Whether one item fits; what it needs nothing of may be overdrawn, as for the scheduler."""
+    return all(need <= free for need, free in zip(size, room, strict=True) if need)
 
 
 def slots(bins: Sequence[Size], kind: Items) -> int:

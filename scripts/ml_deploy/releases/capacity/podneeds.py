@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ml_deploy.releases import selectors
 from ml_deploy.releases.capacity.quantities import Amounts, add, amounts, most
 from ml_deploy.releases.cluster import Object
 
@@ -119,14 +120,6 @@ def _compared(value: str | None, values: list[Any], operator: str) -> bool:
     return own > wanted if operator == "Gt" else own < wanted
 
 
-def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches labels; an absent one matches nothing."""
-    if selector is None:
-        return False
-    exact = all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
-    return exact and all(matches(one, labels) for one in selector.get("matchExpressions") or [])
-
-
 def unknowable(pod: Object, others: Iterable[Object] = ()) -> str:
     """What of a pod's placing depends on where other pods are or on volumes, in words; empty when nothing does."""
     spec, meta = pod.get("spec") or {}, pod.get("metadata") or {}
@@ -151,8 +144,7 @@ def _avoids(other: Object, labels: Mapping[str, str], namespace: object) -> bool
     anti = ((other.get("spec") or {}).get("affinity") or {}).get("podAntiAffinity") or {}
     for term in anti.get("requiredDuringSchedulingIgnoredDuringExecution") or []:
         named = term.get("namespaces") or [(other.get("metadata") or {}).get("namespace")]
-        if (namespace in named or term.get("namespaceSelector") is not None) and selects(
-            term.get("labelSelector"), labels
-        ):
+        there = namespace in named or term.get("namespaceSelector") is not None
+        if there and selectors.matches(term.get("labelSelector"), labels):
             return True
     return False

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from ml_deploy.releases import selectors
 from ml_deploy.releases.capacity.demand import Demand
 from ml_deploy.releases.capacity.packing import Items, Size
-from ml_deploy.releases.capacity.podneeds import host_ports, keeps_out, requests, selects
+from ml_deploy.releases.capacity.podneeds import host_ports, keeps_out, requests
 from ml_deploy.releases.capacity.quantities import Amounts, amounts, words
 from ml_deploy.releases.cluster import Object
 
@@ -102,7 +103,11 @@ class Rooms:
 def _replaced_by(pod: Object, demands: Sequence[Demand]) -> Demand | None:
     meta = pod["metadata"]
     for one in demands:
-        if one.selector and meta.get("namespace") == one.namespace and selects(one.selector, meta.get("labels") or {}):
+        if (
+            one.selector
+            and meta.get("namespace") == one.namespace
+            and selectors.matches(one.selector, meta.get("labels") or {})
+        ):
             return one
     return None
 

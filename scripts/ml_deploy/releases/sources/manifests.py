@@ -5,6 +5,7 @@ Objects stay the dictionaries that their authors wrote. Raises ManifestError wit
 
 from __future__ import annotations
 
+import copy
 import glob
 import json
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_deploy.errors import ManifestError, cause
 from ml_deploy.releases.cluster import Object
+from ml_deploy.releases.sources.documents import documents
 
 if TYPE_CHECKING:
-    import yaml
-
     from ml_deploy.releases.sources.variables import Variables
 
 _ENDINGS = (".yaml", ".yml", ".json")
@@ -55,7 +55,7 @@ def read(patterns: Sequence[str], root: Path, variables: Variables | None = None
     """
     found: list[Manifest] = []
     for path in files(patterns, root):
-        found += parse(_text(path, root), _shown(path, root), variables)
+        found += parse(read_text(path, root), _shown(path, root), variables)
     if not found:
         raise ManifestError(
             f"There is no object in the manifests ({', '.join(patterns)}): every document is empty.",
@@ -73,7 +73,8 @@ def files(patterns: Sequence[str], root: Path) -> list[Path]:
         if not matched:
             raise ManifestError(
                 f"`manifests` names {pattern!r}, and there is no manifest there (looked in {root.resolve()}).",
-                hint="Name files, folders or globs relative to the workspace; is the repository checked out?",
+                hint="Name files, folders or globs relative to the workspace (of folders and globs, .yaml, .yml and .json are read); "
+                "is the repository checked out?",
             )
         found.update(dict.fromkeys(matched))
     return list(found)
@@ -89,11 +90,12 @@ def _matches(pattern: str, root: Path) -> list[Path]:
     return sorted(p for p in found if p.is_file() and p.suffix in _ENDINGS)
 
 
-def _text(path: Path, root: Path) -> str:
+def read_text(path: Path, root: Path) -> str:
+    """A file that its author wrote. Raises ManifestError when it cannot be read, or is no UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"The manifest {_shown(path, root)} cannot be read: {cause(error)}.") from error
+        raise ManifestError(f"The file {_shown(path, root)} cannot be read: {cause(error)}.") from error
 
 
 def _shown(path: Path, root: Path) -> str:
@@ -109,105 +111,47 @@ def parse(text: str, file: str, variables: Variables | None = None) -> list[Mani
     return found
 
 
-def documents(text: str, file: str, variables: Variables | None = None) -> Iterator[tuple[Any, int]]:
-    """The documents of a YAML text, each with its first line. Raises ManifestError for what is not YAML."""
-    import yaml
-
-    loader = _loader()(text)
-    try:
-        while loader.check_node():
-            node = loader.get_node()
-            if variables:
-                variables.fill(node, loader, file)
-            _refuse_repeated_keys(node, file)
-            yield loader.construct_document(node), node.start_mark.line + 1
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = mark.line + 1 if mark else 0
-        problem = getattr(error, "problem", "") or str(error)
-        raise ManifestError(
-            f"{file}{f', line {line}' if line else ''} is not YAML: {problem}.",
-            hint=_yaml_hint(text, line),
-            file=file,
-            line=line,
-        ) from error
-    finally:
-        loader.dispose()
-
-
-def _yaml_hint(text: str, line: int) -> str:
-    if "{{" in text:
-        return "It has `{{ }}`, as templates of Helm charts do: give the chart's folder as `chart`."
-    lines = text.splitlines()
-    if 0 < line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]:
-        return "The line is indented with a tab; YAML wants spaces."
-    if 0 < line <= len(lines) and "${" in lines[line - 1]:
-        return "Between braces `${NAME}` needs quotes: write each key on a line of its own, or put it in quotes."
-    return "Mend the line; the cause may be the line above it."
-
-
-def _loader() -> Any:
-    """PyYAML's safe loader, reading scalars as Kubernetes does: `2024-01-01`, `12:30` and `=` are strings."""
-    import yaml
-
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        pass
-
-    odd = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, _plain_numbers(tag, pattern)) for tag, pattern in resolvers if tag not in odd]
-        for first, resolvers in Loader.yaml_implicit_resolvers.items()
-    }
-    return Loader
-
-
-def _plain_numbers(tag: str, pattern: Any) -> Any:
-    """The pattern of a resolver, but numbers to the base of 60 left out."""
-    import re
-
-    if tag.endswith((":int", ":float")):
-        return re.compile(rf"(?![^:]*:)(?:{pattern.pattern})", re.VERBOSE)
-    return pattern
-
-
-def _refuse_repeated_keys(node: yaml.Node, file: str) -> None:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        seen: set[object] = set()
-        for key, value in node.value:
-            if key.value in seen and key.value != "<<":
-                line = key.start_mark.line + 1
-                raise ManifestError(
-                    f"{file}, line {line}: the key {key.value!r} is there twice.",
-                    hint="One of the two would be lost: remove it.", file=file, line=line,
-                )  # fmt: skip
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-            _refuse_repeated_keys(value, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, file)
-
-
 def _objects(document: Any, file: str, line: int) -> Iterator[Object]:
     if not isinstance(document, dict):
-        raise _wrong(file, line, f"is no Kubernetes object but a {_word(document)}")
+        raise _wrong(file, line, f"is no Kubernetes object but {_word(document)}")
     items = document.get("items")
     if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
         for item in items:
             yield from _objects(item, file, line)
         return
+    if Path(file).stem == "kustomization" or str(document.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
+        raise _wrong(file, line, "is a kustomization", "Give its folder as `kustomize`.")
     for key in ("apiVersion", "kind"):
         if not isinstance(document.get(key), str) or not document[key]:
             raise _wrong(file, line, f"has no `{key}`", "Every document of a manifest is a Kubernetes object.")
-    if document["apiVersion"].startswith("kustomize.config.k8s.io/"):
-        raise _wrong(file, line, "is a kustomization", "Give its folder as `kustomize`.")
-    meta = document.get("metadata")
-    if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
-        hint = "A release finds its objects again by name: `generateName` cannot be used." if meta else ""
-        raise _wrong(file, line, f"({document['kind']}) has no `metadata.name`", hint)
-    yield json.loads(json.dumps(document))  # of its own: anchors make parts of documents shared
+    _refuse_shape(document, file, line)
+    yield _own(document, file, line)
+
+
+def _refuse_shape(document: Object, file: str, line: int) -> None:
+    """What every object has, in the form that every object has it; all else is for the server to judge."""
+    kind, meta = document["kind"], document.get("metadata")
+    if not isinstance(meta, dict) or not meta.get("name"):
+        hint = "A release finds its objects again by name: `generateName` cannot be used."
+        raise _wrong(file, line, f"({kind}) has no `metadata.name`", hint if meta else "")
+    for key in ("name", "namespace"):
+        if not isinstance(meta.get(key), str | None):
+            raise _wrong(file, line, f"({kind}) has {_word(meta[key])} for `metadata.{key}`", "Put it in quotes.")
+    parts = {"metadata.labels": meta.get("labels"), "metadata.annotations": meta.get("annotations"),
+             "spec": document.get("spec")}  # fmt: skip
+    for key, value in parts.items():
+        if not isinstance(value, dict | None):
+            raise _wrong(file, line, f"({kind}) has {_word(value)} for `{key}`", "It is made of keys with values.")
+
+
+def _own(document: Object, file: str, line: int) -> Object:
+    """A copy of its own, for anchors make parts of documents shared; of what JSON can carry to the server."""
+    try:
+        copied: Object = json.loads(json.dumps(document, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        hint = "`!!binary`, `!!set`, .inf and .nan, and anchors within themselves, have no place in manifests."
+        raise _wrong(file, line, f"({document['kind']}) cannot be sent: {error}", hint) from error
+    return copied
 
 
 def _wrong(file: str, line: int, what: str, hint: str = "") -> ManifestError:
@@ -215,9 +159,9 @@ def _wrong(file: str, line: int, what: str, hint: str = "") -> ManifestError:
 
 
 def _word(value: object) -> str:
-    return {"str": "text", "list": "list", "int": "number", "float": "number", "bool": "truth value"}.get(
-        type(value).__name__, type(value).__name__
-    )
+    words = {"str": "a text", "list": "a list", "int": "a number", "float": "a number", "bool": "a truth value",
+             "dict": "a mapping", "NoneType": "an empty entry"}  # fmt: skip
+    return words.get(type(value).__name__, type(value).__name__)
 
 
 def refuse_twins(manifests: Sequence[Manifest]) -> None:
@@ -259,3 +203,13 @@ def template_of(obj: Object) -> Object | None:
         spec = (spec.get("jobTemplate") or {}).get("spec") or {}
     template = spec.get("template")
     return template if isinstance(template, dict) and isinstance(template.get("spec"), dict) else None
+
+
+def lone_spec(workload: Object) -> Object:
+    """The spec of a workload's pods for a pod that is not one of them: a StatefulSet's own claims are empty folders there."""
+    template = template_of(workload)
+    spec: Object = copy.deepcopy(template["spec"]) if template else {}
+    volumes = spec.get("volumes") or []
+    claims = {one["metadata"]["name"] for one in workload["spec"].get("volumeClaimTemplates") or []}
+    missing = sorted(claims - {one["name"] for one in volumes})
+    return {**spec, "volumes": [*volumes, *({"name": name, "emptyDir": {}} for name in missing)]} if missing else spec

@@ -15,8 +15,8 @@ from typing import Any
 
 from ml_deploy.errors import InputError, ManifestError
 from ml_deploy.releases.cluster import Object
-from ml_deploy.releases.sources import manifests
-from ml_deploy.releases.sources.manifests import Manifest
+from ml_deploy.releases.sources.documents import documents
+from ml_deploy.releases.sources.manifests import Manifest, read_text
 
 _DIRECTIVE = "$patch"
 #: What items of a list are told apart by, the first that both have; all other lists are replaced.
@@ -56,12 +56,12 @@ def read(given: str, root: Path) -> list[Patch]:
     if "\n" not in given and not given.startswith("{"):
         path = root / given
         if path.is_file():
-            text, where = path.read_text(encoding="utf-8-sig"), given
+            text, where = read_text(path, root), given
         elif path.suffix in (".yaml", ".yml", ".json"):
             raise InputError(f"`patch` names {given!r}, and there is no such file (looked in {root.resolve()}).")
     found = [
         Patch(_partial(document, where, line), f"{where}, line {line}")
-        for document, line in manifests.documents(text, where)
+        for document, line in documents(text, where)
         if document is not None
     ]
     if not found:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ml_deploy.errors import ManifestError
+from ml_deploy.errors import InputError, ManifestError
 from ml_deploy.releases.sources import manifests
 from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.sources.variables import Variables
@@ -33,14 +33,36 @@ class Capabilities:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart (folder, .tgz, URL or repo/name) with its values; `release` and `namespace` are what templates see."""
+    """A chart (folder, .tgz, URL or repo/name) with its values; `release` and `namespace` are what templates see.
+
+    login: what the registry of an oci:// address is given, as docker keeps it; empty leaves signing in to helm.
+    """
 
     reference: str
     version: str = ""
     values: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    login: Mapping[str, str] = field(default_factory=dict, repr=False)
     release: str
     namespace: str
+
+    @property
+    def title(self) -> str:
+        """The reference as it may be shown: an address without user and password."""
+        return re.sub(r"://[^/@]+@", "://", self.reference)
+
+    @property
+    def registry(self) -> str:
+        """The host of an oci:// address; empty for any other chart."""
+        return self.reference.removeprefix("oci://").partition("/")[0] if self.reference.startswith("oci://") else ""
+
+    def refuse_idle_version(self, root: Path) -> None:
+        """Helm disregards a version for what is not looked up by one. Raises InputError."""
+        if self.version and (self.reference.startswith(("http://", "https://")) or (root / self.reference).exists()):
+            raise InputError(
+                f"`chart-version` would be disregarded: {self.title} is one chart with a version of its own.",
+                hint="Leave `chart-version` out; it is for oci:// addresses and for charts of a repository (repo/name).",
+            )
 
 
 class Renderer(Protocol):
@@ -61,10 +83,10 @@ def objects_of_chart(text: str, chart: Chart, root: Path, tell: Callable[[str], 
     """
     sources = [(m.start(), m[1]) for m in re.finditer(r"(?m)^# Source: (\S+)$", text)]
     starts = [(text.count("\n", 0, position) + 1, name) for position, name in sources]
-    found = [_placed(one, starts, chart, root) for one in manifests.parse(text, f"chart {chart.reference} as rendered")]
+    found = [_placed(one, starts, chart, root) for one in manifests.parse(text, f"chart {chart.title} as rendered")]
     if not found:
         raise ManifestError(
-            f"The chart {chart.reference} renders to no object at all.",
+            f"The chart {chart.title} renders to no object at all.",
             hint="Its values may turn everything off: check `values` and `set`.",
         )
     kept = [one for one in found if not _hooks(one)]
@@ -73,7 +95,7 @@ def objects_of_chart(text: str, chart: Chart, root: Path, tell: Callable[[str], 
         if _hooks(one):
             tell(f"{one.title} ({one.place}) is left out: it is a hook for Helm's own {', '.join(sorted(_hooks(one)))}")
     if not kept:
-        raise ManifestError(f"The chart {chart.reference} renders to nothing but hooks, which only Helm itself runs.")
+        raise ManifestError(f"The chart {chart.title} renders to nothing but hooks, which only Helm itself runs.")
     manifests.refuse_twins(kept)
     return kept
 
@@ -92,7 +114,7 @@ def _placed(one: Manifest, starts: Sequence[tuple[int, str]], chart: Chart, root
     name = next((name for line, name in reversed(starts) if line < one.line), "")
     below = name.partition("/")[2]
     path = f"{chart.reference.rstrip('/')}/{below}"
-    return replace(one, file=path if (root / path).is_file() else name or f"chart {chart.reference}", line=0)
+    return replace(one, file=path if (root / path).is_file() else name or f"chart {chart.title}", line=0)
 
 
 def _hooks(one: Manifest) -> set[str]:
@@ -105,7 +127,7 @@ def _refuse_hooks(found: Sequence[Manifest], chart: Chart) -> None:
         return
     listed = ", ".join(f"{one.title} ({', '.join(sorted(_hooks(one)))}, {one.place})" for one in found)
     raise ManifestError(
-        f"The chart {chart.reference} has hooks, which only Helm itself runs: {listed}.",
+        f"The chart {chart.title} has hooks, which only Helm itself runs: {listed}.",
         hint="Turn them off by `values` or `set`. If it needs none of them to run, render it without "
         "(`helm template --no-hooks`) in a step before, and give the result as `manifests`.",
         title="Hooks are not supported",

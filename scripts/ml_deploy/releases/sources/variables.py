@@ -8,7 +8,7 @@ write `${NAME}` itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_deploy.errors import InputError, ManifestError
@@ -25,23 +25,17 @@ class Variables:
         self._pattern = re.compile(rf"(\$?)\$\{{({'|'.join(map(re.escape, names))})\}}")
         self._seen: set[str] = set()
 
-    def fill(self, node: yaml.Node, loader: Any, file: str) -> None:
-        """Put the values into every scalar below a node. Raises ManifestError, with file and line, for what is unset."""
+    def fill(self, nodes: Iterable[yaml.Node], loader: Any, file: str) -> None:
+        """Put the values into every scalar. Raises ManifestError, with file and line, for what is unset."""
         import yaml
 
-        if isinstance(node, yaml.ScalarNode):
-            filled = self._filled(node.value, file, node.start_mark.line + 1)
-            if filled != node.value:
-                node.value = filled
-                if not node.style:  # plain: neither quotes nor a block
-                    node.tag = loader.resolve(yaml.ScalarNode, filled, (True, False))
-        elif isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                self.fill(key, loader, file)
-                self.fill(value, loader, file)
-        elif isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                self.fill(item, loader, file)
+        for node in nodes:
+            if isinstance(node, yaml.ScalarNode):
+                filled = self._filled(node.value, file, node.start_mark.line + 1)
+                if filled != node.value:
+                    node.value = filled
+                    if not node.style:  # plain: neither quotes nor a block
+                        node.tag = loader.resolve(yaml.ScalarNode, filled, (True, False))
 
     def refuse_unused(self) -> None:
         """A name that is nowhere in the manifests is a misspelt one."""
