@@ -50,3 +50,27 @@ def test_all_that_stands_in_the_way_is_told_at_once(
     ):
         assert said in done.log, done.log
     assert cluster.get(Ref("v1", "ConfigMap", cluster.namespace, "fine")) is None
+
+
+def test_claims_of_a_stateful_set_are_known_to_its_pods(
+    cluster: ApiServer, kubeconfig: str, busybox: str, tmp_path: Path
+) -> None:
+    app = web(busybox)
+    del app["spec"]["progressDeadlineSeconds"]
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    app["spec"] |= {"serviceName": "web", "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}]}
+    mount = app["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, {**app, "kind": "StatefulSet"}, dry_run="server")
+    assert done.code == 0, done.log
+    mount[0]["name"] = "date"
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, {**app, "kind": "StatefulSet"}, dry_run="server")
+    assert done.code == 10 and "date" in done.log, done.log
+
+
+def test_the_same_object_in_the_namespace_that_is_meant_and_in_one_that_is_named(
+    cluster: ApiServer, kubeconfig: str, tmp_path: Path
+) -> None:
+    named = config("twin", a="2")
+    named["metadata"]["namespace"] = cluster.namespace
+    done = deploy(tmp_path, kubeconfig, cluster.namespace, config("twin", a="1"), named)
+    assert done.code == 10 and "ConfigMap twin is there twice" in done.log, done.log

@@ -114,6 +114,16 @@ def test_rendered_without_a_cluster(tmp_path: Path) -> None:
         assert "very-secret" not in shown
 
 
+def test_fences_in_what_is_rendered_do_not_end_its_block_and_outputs_stay_short(tmp_path: Path) -> None:
+    page = "\n    ".join(["", "```sh", "run", "```", "<b>", *["long" * 500] * 200])
+    (tmp_path / "k8s.yaml").write_text(
+        MANIFEST + f"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: p}}\ndata:\n  page: |{page}"
+    )
+    result, _ = render(tmp_path, manifests="k8s.yaml")
+    assert result.summary().count("\n````") == 2 and "````yaml" in result.summary()
+    assert len(result.diff) < 210_000 and result.diff.endswith("(cut here: too long)")
+
+
 def test_generated_without_a_cluster(tmp_path: Path) -> None:
     result, _ = render(tmp_path, port="9000", max_replicas="3", env="A=b")
     assert "containerPort: 9000" in result.diff and "kind: HorizontalPodAutoscaler" in result.diff

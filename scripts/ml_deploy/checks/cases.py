@@ -7,6 +7,7 @@ A file of them is JSONL, one object a line. Needed are `request` (or the `path` 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,6 +261,13 @@ def _row(outcome: Outcome, timed: bool) -> str:
     answer = "✅" if not outcome.differences else "❌ " + escape_cell(cut(outcome.text(), 600))
     time = f"{outcome.seconds * 1000:.1f} ms" if outcome.seconds else ""
     return f"| {escape_cell(cut(outcome.case.name, 60))} | {answer} |" + f" {time} |" * timed
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Text from outside as a block of code, whatever fences it has in it."""
+    longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def escape_cell(text: str) -> str:

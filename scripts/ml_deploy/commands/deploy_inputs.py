@@ -14,7 +14,9 @@ from ml_deploy.runtime.fields import choice, duration, flag, integer, lines, num
 _GENERATED = (
     "port", "replicas", "min-replicas", "max-replicas", "cpu", "memory", "gpu", "env", "health-path", "service-type",
 )  # fmt: skip
-_SOURCES = ("image", "images", "manifests", "substitute", "chart", "kustomize", "patch", "image-paths")
+_SOURCES = (
+    "image", "images", "manifests", "substitute", "chart", "chart-version", "values", "set", "kustomize", "patch", "image-paths",
+)  # fmt: skip
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ml_deploy.checks.cases import escape_cell
+from ml_deploy.checks.cases import escape_cell, fenced
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
@@ -68,13 +68,14 @@ class Reporter:
         """The objects as YAML; nothing was sent."""
         text = "---\n".join(diff.render(diff.masked(None, one.object)[1] or {}) for one in wanted)
         self._adapters.console.line(text)
+        text = _cut(text)
         table = "\n".join(
             f"| {one.object['kind']} | {one.object['metadata']['name']} | {one.place} |" for one in wanted
         )
         details = (
             f"### 📄 {self._inputs.app}: {len(wanted)} objects rendered, nothing sent\n\n"
             f"| kind | name | from |\n|---|---|---|\n{table}\n\n"
-            f"<details><summary>YAML</summary>\n\n```yaml\n{text}```\n</details>"
+            f"<details><summary>YAML</summary>\n\n{fenced(text, 'yaml')}\n</details>"
         )
         return self._result(status="rendered", diff=text, details=details, objects=[one.object for one in wanted])
 
@@ -85,11 +86,11 @@ class Reporter:
         pairs += [(gone, None) for gone in self.pruning.goes]
         text = diff.diff(pairs)
         self._adapters.console.line(text or "no differences")
-        text = text if len(text) <= _LONGEST_DIFF else text[:_LONGEST_DIFF] + "\n(cut here: too long)"
+        text = _cut(text)
         title = f"### 🔍 {self._inputs.app}: what would change in namespace {cluster.namespace}\n\n"
         notes = "".join(f"- {one.manifest.title}: {one.note}\n" for one in self.checked if one.note)
         notes += "".join(f"- {line}\n" for line in self.pruning.lines())
-        details = title + notes + (f"\n```diff\n{text}\n```" if text else "Nothing.")
+        details = title + notes + (f"\n{fenced(text, 'diff')}" if text else "Nothing.")
         return self._result(
             status="checked", diff=text, details=details, objects=[one.manifest.object for one in self.checked]
         )
@@ -217,6 +218,10 @@ class Reporter:
 
     def _seconds(self) -> float:
         return self._adapters.clock.monotonic() - self._started
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_DIFF else text[:_LONGEST_DIFF] + "\n(cut here: too long)"
 
 
 def _row(obj: Object, progress: Progress) -> dict[str, str]:

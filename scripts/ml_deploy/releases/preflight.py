@@ -14,7 +14,7 @@ from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.definitions import Defined, defined, defined_by, kind_of
 from ml_deploy.releases.ownership import autoscaled
 from ml_deploy.releases.rollout import waited_for
-from ml_deploy.releases.sources.manifests import Manifest
+from ml_deploy.releases.sources.manifests import Manifest, refuse_twins
 
 _AT_ONCE = 6  # requests in flight
 _FEW = 4  # objects that are not worth the threads
@@ -54,6 +54,7 @@ def place(cluster: Cluster, manifests: Sequence[Manifest]) -> list[Manifest]:
         placed.append(replace(one, object=_in_namespace(one.object, cluster.namespace)) if namespaced else one)
     if unknown:
         raise together(unknown)
+    refuse_twins(placed)  # once more: one may have been written with its namespace, the other without
     return placed
 
 

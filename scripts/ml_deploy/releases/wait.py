@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ml_deploy.checks.cases import fenced
 from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases import diagnosis, newpods, rollout
 from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf
@@ -266,7 +267,7 @@ class _Wait:
         reasons = "\n".join(f"- **{w.ref.kind} {w.ref.name}**: {_words(w.verdict)}" for w in waiting)
         told = "\n".join(f"- {f.where}: {f.cause}\n  {f.remedy}" for f in findings)
         logs = "".join(
-            f"\nLast lines of `{f.pod}/{f.container}`:\n\n```\n{log}\n```\n" for (_, log), f in self._logs.items()
+            f"\nLast lines of `{f.pod}/{f.container}`:\n\n{fenced(log)}\n" for (_, log), f in self._logs.items()
         )
         return RolloutFailed(
             (what if what.startswith(who) else f"{who}: {what}").rstrip(".") + ".", hint=hint or _HINT,
