@@ -67,7 +67,9 @@ def test_how_helm_is_asked(only: Path) -> None:
 
 def test_a_login_is_handed_to_helm_in_a_file_of_ours(only: Path, tmp_path: Path) -> None:
     tool(
-        only, "helm", 'for one in "$@"; do case "$one" in --registry-config=*) cat "${one#*=}";; esac; done; echo "$@"'
+        only,
+        "helm",
+        'for one in "$@"; do case "$one" in --registry-config=*) IFS= read -r line < "${one#*=}"; echo "$line";; esac; done; echo "$@"',
     )
     given = Chart(reference="oci://r.example.com:5000/charts/wine", login={"identitytoken": "secret-word"}, release="wine",
                   namespace="ml")  # fmt: skip

@@ -28,7 +28,7 @@ _SIGNS: tuple[tuple[str, type[MlDeployError], str], ...] = (
     (r"status code 403|: 403 |denied", Forbidden, "Grant the identity that is signed in there the right to read (AcrPull, for an Azure registry)."),
     (r"status code (429|5\d\d)|: (429|5\d\d) |dial tcp|connection reset|i/o timeout|deadline exceeded|unexpected EOF",
      Unreachable, "Check the address; if it is right, run the job again later."),
-    (r'FetchReference.*not found|name unknown|invalid reference|improper constraint|version mismatch|no chart (name|version) found',
+    (r'FetchReference.*not found|name unknown|invalid reference|improper constraint|version mismatch|no chart (name|version) found|not locate a version',
      ManifestError, _VERSION),
     (r'repo \S+ not found|failed to (download|fetch)|Chart\.yaml file is missing|non-absolute URLs|path ".*" not found',
      ManifestError, _ADDRESS),

@@ -16,10 +16,9 @@ WAIT, FAIL = "wait", "fail"
 
 def on_conflict() -> str:
     """The input that all of them have."""
-    return choice(
-        "What to do while another deployment of the app is running: `wait` for it (within `timeout`), or `fail` at once.",
-        (WAIT, FAIL), default=WAIT,
-    )  # fmt: skip
+    described = "What to do while another deployment of the app is running: `wait` for it (within `timeout`), or `fail` at once."
+    field: str = choice(described, (WAIT, FAIL), default=WAIT)
+    return field
 
 
 class App(Protocol):
