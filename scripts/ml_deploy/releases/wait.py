@@ -23,6 +23,7 @@ _LOOK_SHARE = 10.0  # a look that takes t seconds is not repeated before 10 t ha
 _LOOK_LONGEST = 10.0
 _DOWN = 3.0  # seconds without any ready pod that end the watch over what was ready before
 _SAMPLE = 25  # new pods of a workload that are looked at first
+_STANDSTILL = 5.0  # seconds without a change after which all of them are, hundreds of them too
 _LOG_LINES = 15
 _ADDRESS = 90.0  # seconds that a load balancer may take when all else is ready
 _SILENCE = 5.0  # seconds in which a controller says something of a new custom resource
@@ -250,7 +251,7 @@ class _Wait:
     def _suspects(self, workload: Object) -> list[Object]:
         """New pods, among them some that are not ready; hundreds are listed only when a sample tells nothing."""
         pods = newpods.of(self._cluster, workload, most=_SAMPLE)
-        if len(pods) < _SAMPLE or any(map(_unready, pods)) or self._clock.monotonic() - self._changed < _LOOK:
+        if len(pods) < _SAMPLE or any(map(_unready, pods)) or self._clock.monotonic() - self._changed < _STANDSTILL:
             return pods
         return newpods.of(self._cluster, workload, most=_SAMPLE, fields="status.phase=Pending") or newpods.of(
             self._cluster, workload
