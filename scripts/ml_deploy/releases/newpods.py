@@ -7,6 +7,7 @@ from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.diagnosis import Finding
 
 _REVISION = "deployment.kubernetes.io/revision"
+_TEMPLATE = "deprecated.daemonset.template.generation"
 #: Label of the pods of one template of a Deployment.
 HASH = "pod-template-hash"
 
@@ -29,8 +30,9 @@ def of(cluster: Cluster, workload: Object, *, most: int = 0, fields: str = "") -
     if kind == "StatefulSet":
         revision = (workload.get("status") or {}).get("updateRevision")
         pods = [pod for pod in pods if _label(pod, "controller-revision-hash") == revision]
-    if kind == "DaemonSet":
-        pods = [pod for pod in pods if _label(pod, "pod-template-generation") == str(meta.get("generation"))] or pods
+    if kind == "DaemonSet":  # its own generation also counts what is no change of the template
+        wanted = (meta.get("annotations") or {}).get(_TEMPLATE)
+        pods = [pod for pod in pods if wanted in (None, _label(pod, "pod-template-generation"))]
     return [pod for pod in pods if _owner(pod) == meta["uid"]]
 
 
