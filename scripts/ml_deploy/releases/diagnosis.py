@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import Any
 
 from ml_deploy.releases.cluster import Object
@@ -50,9 +51,9 @@ def of_pods(pods: Sequence[Object], events: Sequence[Object]) -> list[Finding]:
     for pod in pods:
         for finding in of_pod(pod, [e for e in events if _about(e, pod)]):
             known = found.get(finding.kind)
-            if known is None or _badness(finding) < _badness(known):
+            if known is None or badness(finding) < badness(known):
                 found[finding.kind] = replace(finding, namespace=str(pod["metadata"].get("namespace") or ""))
-    return sorted(found.values(), key=_badness)
+    return sorted(found.values(), key=badness)
 
 
 def of_pod(pod: Object, events: Iterable[Object] = ()) -> Iterator[Finding]:
@@ -72,13 +73,14 @@ def of_pod(pod: Object, events: Iterable[Object] = ()) -> Iterator[Finding]:
     specs = {c["name"]: c for k in ("initContainers", "containers") for c in (pod.get("spec") or {}).get(k) or []}
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     seen = False
-    for one in statuses:
+    for one in filterfalse(_succeeded, statuses):
         finding = _container(where, name, one, specs.get(one["name"]) or {}, pod)
         if finding is not None:
             seen = True
             yield finding
     if not seen:
-        yield from _by_events(where, name, list(events), specs)
+        started = any({"running", "terminated"} & set(one.get("state") or {}) for one in statuses)
+        yield from _by_events(where, name, list(events), specs, started=started)
 
 
 def of_workload(obj: Object, events: Iterable[Object] = ()) -> Iterator[Finding]:
@@ -86,12 +88,16 @@ def of_workload(obj: Object, events: Iterable[Object] = ()) -> Iterator[Finding]
     where = f"{obj['kind']} {obj['metadata']['name']}"
     failure = condition(obj, "ReplicaFailure")
     said = str(failure.get("message") or "") if failure.get("status") == "True" else ""
-    if not said:
-        said = next(
-            (str(e.get("message")) for e in events if e.get("reason") in ("FailedCreate", "FailedCreatePod")), ""
-        )
+    made = [e for e in events if e.get("reason") in ("FailedCreate", "FailedCreatePod", "SuccessfulCreate")]
+    if not said and made and made[-1]["reason"] != "SuccessfulCreate":  # events of an hour ago are still there
+        said = str(made[-1].get("message"))
     if said:
         yield _refused(where, said)
+
+
+def _succeeded(status: Object) -> bool:
+    """Whether an init container has done its work, however often it had to try."""
+    return bool(((status.get("state") or {}).get("terminated") or {}).get("exitCode") == 0 and status.get("ready"))
 
 
 def _container(where: str, pod: str, status: Object, spec: Object, whole: Object) -> Finding | None:
@@ -244,12 +250,14 @@ def _refused(where: str, said: str) -> Finding:
     return Finding("admission", where, f"its pods cannot be made: {_cut(said)}", "Change what the message names.")
 
 
-def _by_events(where: str, pod: str, events: Sequence[Object], specs: dict[str, Any]) -> Iterator[Finding]:
-    """What only events tell: volumes that cannot be mounted, probes that fail."""
+def _by_events(
+    where: str, pod: str, events: Sequence[Object], specs: dict[str, Any], *, started: bool
+) -> Iterator[Finding]:
+    """What only events tell: volumes that cannot be mounted (history once any container started), probes that fail."""
     for event in reversed(events):
         said = str(event.get("message") or "")
         reason = event.get("reason")
-        if reason in ("FailedMount", "FailedAttachVolume"):
+        if reason in ("FailedMount", "FailedAttachVolume") and not started:
             missing = re.search(r'(secret|configmap) "([^"]+)" not found', said)
             yield (
                 _missing(where, pod, missing[1], missing[2])
@@ -263,7 +271,7 @@ def _by_events(where: str, pod: str, events: Sequence[Object], specs: dict[str, 
                 )
             )
             return
-        if reason == "FailedCreatePodSandBox":
+        if reason == "FailedCreatePodSandBox" and not started:
             yield Finding("node", where, f"its node cannot start it: {_cut(said)}",
                           "This is trouble of the node or its network; it may pass.", pod=pod)  # fmt: skip
             return
@@ -290,7 +298,8 @@ def _about(event: Object, pod: Object) -> bool:
     return bool(about.get("name") == meta["name"] and about.get("uid") in (None, meta.get("uid")))
 
 
-def _badness(finding: Finding) -> tuple[bool, float]:
+def badness(finding: Finding) -> tuple[bool, float]:
+    """A key for sorting: the sooner hopeless comes first."""
     return finding.grace is None, finding.grace or 0.0
 
 

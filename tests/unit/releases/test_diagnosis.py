@@ -163,6 +163,28 @@ def test_events_tell_of_volumes_and_probes() -> None:
     assert probe.kind == "probe" and "GET /h on port 8000" in probe.cause and "503" in probe.cause
 
 
+def test_what_delayed_the_start_is_over_once_a_container_has_started() -> None:
+    mount = event("FailedMount", 'MountVolume.SetUp failed for volume "c": secret "conf" not found')
+    delays = [event("FailedCreatePodSandBox", "no address is free"), mount]
+    assert [one.kind for one in of_pods([pod(**waiting("ContainerCreating"))], delays)] == ["missing"]
+    assert list(of_pods([pod(state={"running": {}})], delays)) == []
+    initialized = pod(**waiting("PodInitializing"))
+    initialized["status"]["initContainerStatuses"] = [{"name": "fetch", "state": {"running": {}}}]
+    assert list(of_pods([initialized], delays)) == []
+    assert only(pod(state={"running": {}}), event("Unhealthy", "Startup probe failed: x"), mount).kind == "probe"
+
+
+def test_an_init_container_that_succeeded_after_crashes_is_no_trouble() -> None:
+    crash = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    done = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+    loading = pod(state={"running": {}})
+    fetch = {"name": "fetch", "restartCount": 3, "lastState": crash}
+    loading["status"]["initContainerStatuses"] = [{**fetch, "state": done, "ready": True}]
+    assert list(of_pod(loading)) == []
+    loading["status"]["initContainerStatuses"] = [{**fetch, "state": crash}]
+    assert only(loading).grace == 0.0
+
+
 def test_events_of_other_pods_do_not_count() -> None:
     assert list(of_pods([pod(state={"running": {}})], [event("Unhealthy", "Readiness probe failed: x", "other")])) == []
 
@@ -198,6 +220,13 @@ def test_workloads_that_cannot_make_pods(message: str, kind: str, grace: float |
     assert (found.kind, found.grace, found.where) == (kind, grace, "Deployment web")
     (told,) = of_workload({"kind": "StatefulSet", "metadata": {"name": "web"}}, [event("FailedCreate", message)])
     assert told.kind == kind
+
+
+def test_pods_that_were_made_since_end_the_trouble() -> None:
+    failed, made = event("FailedCreate", WORKLOADS[0][0]), event("SuccessfulCreate", "create Pod web-0 successful")
+    obj = {"kind": "StatefulSet", "metadata": {"name": "web"}}
+    assert list(of_workload(obj, [failed, made])) == []
+    assert [one.kind for one in of_workload(obj, [made, failed])] == ["quota"]
 
 
 def test_a_workload_without_trouble() -> None:
