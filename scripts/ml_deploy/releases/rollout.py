@@ -37,7 +37,7 @@ Verdict = Done | Waiting | Stuck
 def verdict(obj: Object) -> Verdict:
     """The verdict on any object; what has nothing to wait for is Done."""
     judge = _JUDGES.get(obj.get("kind", ""), _custom)
-    if _unseen(obj):
+    if unseen(obj):
         return Waiting("its controller has not seen the change yet")
     return judge(obj)
 
@@ -72,7 +72,8 @@ def is_down(obj: Object) -> bool:
     return wanted and not (count("readyReplicas") or count("availableReplicas"))
 
 
-def _unseen(obj: Object) -> bool:
+def unseen(obj: Object) -> bool:
+    """Whether its controller has yet to look at its present spec: what its status says is of the one before."""
     seen = (obj.get("status") or {}).get("observedGeneration")
     wanted = (obj.get("metadata") or {}).get("generation")
     if obj.get("kind") in ("Deployment", "StatefulSet", "DaemonSet"):
@@ -93,17 +94,17 @@ def _deployment(obj: Object) -> Verdict:
     progressing, failure = condition(obj, "Progressing"), condition(obj, "ReplicaFailure")
     if spec.get("paused"):
         return Stuck("it is paused", "Take `paused: true` out of its spec, or run `kubectl rollout resume`.")
-    if progressing.get("reason") == "ProgressDeadlineExceeded":
-        seconds = spec.get("progressDeadlineSeconds", 600)
-        return Stuck(f"no progress within its progressDeadlineSeconds ({seconds} s)")
+    late = ""
+    if progressing.get("reason") == "ProgressDeadlineExceeded":  # Kubernetes goes on trying, and so do we
+        late = f"; no progress within its progressDeadlineSeconds ({spec.get('progressDeadlineSeconds', 600)} s)"
     if count("updatedReplicas") < wanted:
         said = f": {failure['message']}" if failure.get("status") == "True" else ""
-        return Waiting(f"{count('updatedReplicas')} of {wanted} new pods made{said}")
+        return Waiting(f"{count('updatedReplicas')} of {wanted} new pods made{said}{late}")
     if count("replicas") > count("updatedReplicas"):
         old = count("replicas") - count("updatedReplicas")
-        return Waiting(f"{old} old pod{'s' if old > 1 else ''} still to go")
+        return Waiting(f"{old} old pod{'s' if old > 1 else ''} still to go{late}")
     if count("availableReplicas") < count("updatedReplicas"):
-        return Waiting(f"{count('availableReplicas')} of {count('updatedReplicas')} new pods available")
+        return Waiting(f"{count('availableReplicas')} of {count('updatedReplicas')} new pods available{late}")
     return Done(f"{wanted} of {wanted} ready")
 
 

@@ -88,9 +88,11 @@ class _Wait:
         self._changed = self._started
         self._narrator = Narrator(tell, lambda: len(self._watched), self._started)
         self._next_look = self._started + _LOOK
-        self._findings: dict[tuple[str, str], tuple[float, Finding]] = {}
-        self._logs: dict[tuple[str, str], Finding] = {}
-        self._told: dict[tuple[str, float | None], Finding] = {}
+        self._findings: dict[tuple[Ref, str, str], tuple[float, Finding]] = {}
+        self._told: set[tuple[Ref, str, float | None]] = set()
+        self._causes: set[str] = set()
+        self._logged: set[tuple[Ref, str]] = set()
+        self._logs: dict[str, Finding] = {}
 
     def run(self) -> dict[str, str]:
         events = self._cluster.watch_all(self._watches(), seconds=self._seconds)
@@ -209,37 +211,42 @@ class _Wait:
     def _look(self) -> None:
         """Find out why what is not ready is not; stop when it is hopeless."""
         started = self._clock.monotonic()
-        found = [
-            f for w in self._watched.values() if not isinstance(w.verdict, rollout.Done) for f in self._troubles(w)
-        ]
+        waiting = [w for w in self._watched.values() if not isinstance(w.verdict, rollout.Done)]
+        found = [(w.ref, finding) for w in waiting for finding in self._troubles(w)]
         now = self._clock.monotonic()
         before, self._findings = self._findings, {}
-        for finding in found:
-            key = (finding.kind, "" if finding.grace is None else finding.cause)
+        for ref, finding in sorted(found, key=lambda one: diagnosis.badness(one[1])):
+            key = (ref, finding.kind, "" if finding.grace is None else finding.cause)
             first = before.get(key, (now, finding))[0]
             self._findings[key] = (first, finding)
             if now - first >= _PATIENCE.get(finding.kind, 0.0):
-                self._report(finding)
+                self._report(ref, finding)
         soon = _LOOK if found else 2 * _LOOK
         self._next_look = now + min(max(soon, (now - started) * _LOOK_SHARE), _LOOK_LONGEST)
         for first, finding in self._findings.values():
             if finding.grace is not None and now - first >= finding.grace:
                 raise self._failed(finding.cause, finding.remedy)
 
-    def _report(self, finding: Finding) -> None:
+    def _report(self, of: Ref, finding: Finding) -> None:
         """Tell of a trouble once, and again when it has become hopeless; with the log that helps."""
-        key = (finding.kind, finding.grace)
-        if key not in self._told:
-            self._told[key] = finding
+        key = (of, finding.kind, finding.grace)
+        known = key in self._told
+        self._told.add(key)
+        if not known and finding.cause not in self._causes:
+            self._causes.add(finding.cause)
             self._tell(finding.line)
-        elif any(kind == finding.kind for kind, _ in self._logs):
+        if known and (of, finding.kind) in self._logged:
             return  # else its log was not there yet when it was told
         log = newpods.log_of(self._cluster, finding, _LOG_LINES)
-        if log and (finding.kind, log) not in self._logs:
-            self._logs[finding.kind, log] = finding
+        if log:
+            self._logged.add((of, finding.kind))
+        if log and log not in self._logs:
+            self._logs[log] = finding
             self._tell(f"the last lines of {finding.pod}/{finding.container}:\n{log}")
 
     def _troubles(self, watched: _Watched) -> list[Finding]:
+        if rollout.unseen(watched.obj):
+            return []  # the pods that its status leads to are those of the version before
         found = list(diagnosis.of_workload(watched.obj, newpods.events_about(self._cluster, watched.obj)))
         if found:
             return found
@@ -268,7 +275,7 @@ class _Wait:
         reasons = "\n".join(f"- **{w.ref.kind} {w.ref.name}**: {_words(w.verdict)}" for w in waiting)
         told = "\n".join(f"- {f.where}: {f.cause}\n  {f.remedy}" for f in findings)
         logs = "".join(
-            f"\nLast lines of `{f.pod}/{f.container}`:\n\n{fenced(log)}\n" for (_, log), f in self._logs.items()
+            f"\nLast lines of `{f.pod}/{f.container}`:\n\n{fenced(log)}\n" for log, f in self._logs.items()
         )
         return RolloutFailed(
             (what if what.startswith(who) else f"{who}: {what}").rstrip(".") + ".", hint=hint or _HINT,

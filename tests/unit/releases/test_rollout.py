@@ -37,7 +37,7 @@ CASES: list[tuple[dict[str, Any], Verdict]] = [
     ),
     (
         obj("Deployment", THREE, conditions=conditions(Progressing=("False", "ProgressDeadlineExceeded"))),
-        Stuck("no progress within its progressDeadlineSeconds (600 s)"),
+        Waiting("0 of 3 new pods made; no progress within its progressDeadlineSeconds (600 s)"),
     ),
     (obj("StatefulSet", THREE, **FULL, currentRevision="b", updateRevision="b"), Done("3 of 3 ready")),
     (obj("StatefulSet", THREE, **{**FULL, "readyReplicas": 2}), Waiting("2 of 3 pods ready")),

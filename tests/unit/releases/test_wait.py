@@ -149,11 +149,55 @@ def test_pods_of_the_version_before_do_not_count() -> None:
     assert wait([(0, deployment(0)), (9, deployment(1))], pods=lambda _: [old])[1][-1].endswith("1 of 1 ready")
 
 
-def test_a_deployment_that_makes_no_progress_ends_it() -> None:
-    given = deployment(0)
-    given["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
-    with pytest.raises(RolloutFailed, match="progressDeadlineSeconds"):
-        wait([(1, given)])
+def test_pods_are_looked_at_when_the_controller_has_seen_the_new_version() -> None:
+    unseen = deployment(0, generation=2)
+    unseen["status"]["observedGeneration"] = 1  # what it calls its newest pods are those of the version before
+    crashing: list[Object] = [crashed(9)]
+    told = wait(
+        [(0, unseen), (12, deployment(0, 2)), (14, deployment(1, 2))], pods=lambda after: crashing if after < 12 else []
+    )
+    assert "exit code" not in "".join(told[1])
+    with pytest.raises(RolloutFailed, match="exit code 1"):
+        wait([(0, unseen), (12, deployment(0, 2))], pods=lambda _: crashing)
+
+
+def test_no_progress_for_long_may_heal() -> None:
+    late = deployment(0)
+    late["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    assert "no progress within" in wait([(1, late), (30, deployment(1))])[1][0]
+    with pytest.raises(RolloutFailed) as caught:
+        wait([(1, late)])
+    assert "progressDeadlineSeconds (600 s)" in caught.value.details
+
+
+def pulled(workload: str, image: str, said: str) -> Object:
+    """A pod of one of two workloads, whose image cannot be had."""
+    state = {"waiting": {"reason": "ErrImagePull", "message": said}}
+    return {"kind": "Pod", "metadata": {"name": f"{workload}-1", "namespace": "ml", "uid": workload, "ownerReferences": [
+        {"uid": f"d-{workload}", "controller": True}]}, "spec": {"containers": [{"name": "web", "image": image}]},
+        "status": {"containerStatuses": [{"name": "web", "image": image, "state": state}]}}  # fmt: skip
+
+
+def test_of_several_workloads_each_trouble_is_told_and_the_hopeless_one_comes_first() -> None:
+    clock, told = Clock(), list[str]()
+    two = [{**deployment(0, name=name), "kind": "StatefulSet"} for name in ("a", "b")]
+    refused, gone = pulled("a", "r/a:1", "401 Unauthorized"), pulled("b", "r/b:1", "not found")
+    fake = Fake(clock, [(0, one) for one in two], lambda after: [refused, gone] if after > 20 else [refused])
+    with pytest.raises(RolloutFailed, match=r"^StatefulSet a, StatefulSet b: the image r/b:1 does not exist") as caught:
+        wait_ready(cast(Cluster, fake), two, seconds=60, clock=clock, tell=told.append)
+    assert "refuses the nodes the image r/a:1" in caught.value.details
+    lines = [line for line in told if "image" in line]
+    assert len(lines) == 2 and "r/a:1" in lines[0] and "r/b:1" in lines[1]
+
+
+def test_the_same_trouble_of_several_workloads_is_told_once() -> None:
+    clock, told = Clock(), list[str]()
+    two = [{**deployment(0, name=name), "kind": "StatefulSet"} for name in ("a", "b")]
+    both = [pulled(name, "r/a:1", "401 Unauthorized") for name in ("a", "b")]
+    fake = Fake(clock, [(0, one) for one in two], lambda _: both)
+    with pytest.raises(RolloutFailed, match="within 20 s"):
+        wait_ready(cast(Cluster, fake), two, seconds=20, clock=clock, tell=told.append)
+    assert sum("image" in line for line in told) == 1
 
 
 def test_an_object_that_somebody_deletes_ends_it() -> None:
