@@ -119,9 +119,14 @@ def decode(secret: Object) -> Release:
     )  # fmt: skip
 
 
-def is_head(secret: Object, app: str) -> bool:
+def is_of(secret: Object, app: str, records: Sequence[str] = ("release", "part")) -> bool:
+    """Whether a Secret is a record of this app, or a part of one."""
     labels = secret["metadata"].get("labels") or {}
-    return bool(labels.get(APP) == app and labels.get(RECORD) == "release")
+    return bool(labels.get(APP) == app and labels.get(RECORD) in records)
+
+
+def is_head(secret: Object, app: str) -> bool:
+    return is_of(secret, app, ("release",))
 
 
 def notes_of(obj: Object) -> dict[str, str]:

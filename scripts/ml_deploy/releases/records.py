@@ -26,7 +26,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Protocol
 
-from ml_deploy.errors import NoRelease
+from ml_deploy.errors import Conflict, NoRelease
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import (
     DEPLOYED,
@@ -52,6 +52,7 @@ from ml_deploy.releases.record_secrets import (
     decode,
     encode,
     is_head,
+    is_of,
     notes_of,
     patch_of,
     unpack,
@@ -157,7 +158,7 @@ class Records:
     def activate(self, release: Release) -> Release:
         """Make this revision the current one: right before the first write that users may notice."""
         highest = max((other.activated for other in self.all()), default=0)
-        return self.update(release, activated=highest + 1) if release.activated <= highest else release
+        return self.update(release, activated=highest + 1)
 
     def applied(self, release: Release, objects: Iterable[Object]) -> Release:
         """Record the UIDs of objects as the server has them; adds to those recorded before."""
@@ -168,9 +169,7 @@ class Records:
         """Move a release to another state; becoming `deployed` or `good` supersedes the one before."""
         release = self.update(release, state=state, verdict=verdict)
         if state in (DEPLOYED, JUDGED_GOOD):
-            for other in self.all():
-                if other.revision != release.revision and other.state in (DEPLOYED, JUDGED_GOOD):
-                    self.update(other, state=SUPERSEDED)
+            self._supersede_others(release)
         return release
 
     def reinstate(self, release: Release) -> Release:
@@ -178,7 +177,9 @@ class Records:
         highest = max((other.activated for other in self.all()), default=0)
         state = JUDGED_GOOD if release.good else DEPLOYED
         activated = release.activated if release.activated == highest and highest else highest + 1
-        return self.update(release, state=state, activated=activated)
+        release = self.update(release, state=state, activated=activated)
+        self._supersede_others(release)
+        return release
 
     def judge(self, revision: int, *, by: str, good: bool, text: str) -> Release:
         """Write a verdict; a live release becomes `good` or `failed`, another keeps its state. Needs no lock.
@@ -207,7 +208,7 @@ class Records:
             if not secret:
                 raise NoRelease(f"The record Secret {release.name} in namespace {self.namespace} is gone.")
             new = changed(decode(secret), state, verdict, activated, uids, why)
-            if judged and new.state in (DEPLOYED, JUDGED_GOOD, FAILED):
+            if judged and new.activated and new.state in (DEPLOYED, JUDGED_GOOD, FAILED):
                 new = replace(new, state=JUDGED_GOOD if new.good else FAILED)
             self._guard()
             try:
@@ -239,6 +240,11 @@ class Records:
             self._delete(secret["metadata"]["name"])
         return len(heads)
 
+    def _supersede_others(self, release: Release) -> None:
+        for other in self.all():
+            if other.revision != release.revision and other.state in (DEPLOYED, JUDGED_GOOD):
+                self.update(other, state=SUPERSEDED)
+
     def _create(self, secret: Object) -> None:
         """Create a Secret; one that a killed run left half-written under the same name is replaced."""
         self._guard()
@@ -250,6 +256,8 @@ class Records:
             there = self._cluster.get(self._ref(secret["metadata"]["name"]))
             if there and there.get("data") == secret["data"]:
                 return  # our own, read back after a lost answer
+            if there and not is_of(there, self.app):
+                raise _taken(self._ref(secret["metadata"]["name"])) from error
             self._delete(secret["metadata"]["name"])
             self._cluster.create(secret)
 
@@ -262,3 +270,11 @@ class Records:
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.time(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _taken(ref: Ref) -> Conflict:
+    return Conflict(
+        f"{ref} exists and is no record of ml-deploy, which would bear its name.",
+        hint="Rename or remove it, or give the app another name.",
+        title="Name taken",
+    )

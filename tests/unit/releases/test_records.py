@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
+from tests.clock import FakeClock
 
-from ml_deploy.errors import NoRelease
+from ml_deploy.errors import Conflict, NoRelease
 from ml_deploy.releases import history, record_secrets, restore
-from ml_deploy.releases.history import Release
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, Ref
+from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, SUPERSEDED, Release
+from ml_deploy.releases.records import Records
 
 
 def release(revision: int, state: str, *, good: bool | None = None, activated: int | None = None) -> Release:
@@ -82,3 +86,82 @@ def test_an_objects_key_leaves_its_version_out() -> None:
     one = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
     other = {"apiVersion": "apps/v1beta2", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ml"}}
     assert history.key(history.ref_of(one, "ml")) == history.key(history.ref_of(other, "default"))
+
+
+class Secrets:
+    """A namespace of Secrets, which can be created, merged into and deleted."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, Object] = {}
+
+    def get(self, ref: Ref) -> Object | None:
+        return self.there.get(ref.name)
+
+    def list(self, api_version: str, kind: str, namespace: str, *, selector: str) -> list[Object]:
+        wanted = dict(one.partition("=")[::2] for one in selector.split(","))
+        return [one for one in self.there.values() if wanted.items() <= (one["metadata"].get("labels") or {}).items()]
+
+    def create(self, obj: Object) -> Applied:
+        if obj["metadata"]["name"] in self.there:
+            raise ApiError(409, "AlreadyExists", "exists")
+        made = {**obj, "metadata": {**obj["metadata"], "resourceVersion": "1", "uid": "u"}}
+        return Applied(self.there.setdefault(obj["metadata"]["name"], made))
+
+    def patch(self, ref: Ref, patch: Any) -> Applied:
+        one = self.there[ref.name]
+        for part, values in patch["metadata"].items():
+            one["metadata"][part] = {**one["metadata"][part], **values} if isinstance(values, dict) else values
+        one["data"] |= patch.get("data", {})
+        return Applied(one)
+
+    def delete(self, ref: Ref) -> bool:
+        return self.there.pop(ref.name, None) is not None
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    return Secrets()
+
+
+@pytest.fixture
+def records(secrets: Secrets) -> Records:
+    return Records(cast(Cluster, secrets), "ml", "wine", clock=FakeClock(1e9))
+
+
+def states(records: Records) -> dict[int, str]:
+    return {one.revision: one.state for one in records.all()}
+
+
+def test_a_secret_of_somebody_else_that_bears_the_name_of_a_record_is_not_touched(
+    secrets: Secrets, records: Records
+) -> None:
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wine.r1", "labels": {"app": "x"}}, "data": {}}
+    secrets.create(theirs)
+    with pytest.raises(Conflict, match=r"Secret wine\.r1 in namespace ml exists and is no record"):
+        records.begin([])
+    assert secrets.there["wine.r1"]["metadata"]["labels"] == {"app": "x"}
+
+
+def test_parts_that_a_killed_run_left_are_replaced(secrets: Secrets, records: Records) -> None:
+    records.begin([])
+    left = secrets.there["wine.r1"]
+    left["metadata"]["labels"]["ml-deploy/record"] = "part"  # as if its head had never been written
+    left["data"] = {}
+    assert records.begin([{"kind": "ConfigMap"}]).revision == 1 and secrets.there["wine.r1"]["data"]
+
+
+def test_what_never_went_live_is_not_judged_good_for_what_serves(records: Records) -> None:
+    serving = records.mark(records.activate(records.begin([])), DEPLOYED)
+    failed = records.mark(records.begin([]), FAILED, records.verdict("deploy-aks", False, "it answers wrongly"))
+    assert records.judge(failed.revision, by="smoke-test", good=True, text="all right").state == FAILED
+    assert records.judge(serving.revision, by="smoke-test", good=True, text="all right").state == JUDGED_GOOD
+    assert restore.choose(records.all(), replace(failed, activated=9)).revision == serving.revision
+
+
+def test_of_all_revisions_only_the_reinstated_one_is_live(records: Records) -> None:
+    first, _ = [records.mark(records.activate(records.begin([])), DEPLOYED) for _ in range(2)]
+    first = records.judge(first.revision, by="smoke-test", good=True, text="all right")
+    records.mark(records.activate(records.begin([])), FAILED)  # it has superseded nobody
+    assert states(records) == {3: FAILED, 2: DEPLOYED, 1: SUPERSEDED}
+    records.reinstate(first)
+    assert states(records) == {3: FAILED, 2: SUPERSEDED, 1: JUDGED_GOOD}
