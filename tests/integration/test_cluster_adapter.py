@@ -13,7 +13,7 @@ import pytest
 from tests.integration.api_double import Server, config, serving, status
 
 from ml_deploy.adapters.cluster import ApiServer, connect
-from ml_deploy.errors import AuthFailed, Forbidden, InputError, Unreachable
+from ml_deploy.errors import AuthFailed, Conflict, Forbidden, InputError, Unreachable
 from ml_deploy.releases.cluster import ApiError, ClusterAccess, Object, Ref
 
 NAME = Ref("v1", "ConfigMap", "ml", "c")
@@ -137,6 +137,14 @@ def test_a_create_whose_answer_was_lost_is_read_back(server: Server, api: ApiSer
     assert api.create({**config(a="1"), "metadata": {"name": "c"}}).object["metadata"]["resourceVersion"] == "7"
 
 
+def test_what_the_server_adds_to_a_created_object_does_not_make_it_anothers(server: Server, api: ApiServer) -> None:
+    token = {"name": "kube-api-access-x7", "projected": {}}
+    wanted = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"volumes": [{"name": "model"}]}}
+    live = {**wanted, "metadata": {"name": "p", "uid": "u"}, "spec": {"volumes": [{"name": "model"}, token]}}
+    server.answers = [{"cut": True}, status(409, "AlreadyExists"), {"body": live}]
+    assert api.create(wanted).object["metadata"]["uid"] == "u"
+
+
 def test_a_create_that_somebody_else_won_is_a_conflict(server: Server, api: ApiServer) -> None:
     server.answers = [{"cut": True}, status(409, "AlreadyExists"), {"body": config("7", a="theirs")}]
     with pytest.raises(ApiError) as caught:
@@ -166,6 +174,24 @@ def test_a_delete_whose_answer_was_lost(server: Server, api: ApiServer) -> None:
 def test_warnings_of_the_server(server: Server, api: ApiServer) -> None:
     server.answers = [{"body": config(), "headers": {"Warning": '299 - "policy/v1beta1 is \\"old\\""'}}]
     assert api.apply(config()).warnings == ('policy/v1beta1 is "old"',)
+
+
+def test_the_guard_is_asked_before_each_attempt_on_a_connection_that_was_closed_meanwhile(
+    server: Server, api: ApiServer
+) -> None:
+    asked: list[int] = []
+
+    def guard() -> None:
+        asked.append(len(server.seen))
+        if len(asked) > 1:
+            raise Conflict("overtaken")
+
+    server.answers = [{"body": config()}, {"cut": True}, {"body": config()}]
+    api.get(NAME)
+    api.guard_writes(guard)
+    with pytest.raises(Conflict):
+        api.apply(config())
+    assert asked == [1, 2] and len(server.seen) == 2, "what was overtaken while it was asked writes nothing any more"
 
 
 # tokens
@@ -251,6 +277,18 @@ def test_kubeconfigs_that_cannot_be_used(text: str, message: str) -> None:
     assert message in caught.value.message
 
 
+def test_a_path_may_be_called_anything(tmp_path: Path) -> None:
+    (tmp_path / "clusters").mkdir()
+    path = tmp_path / "clusters" / "config"
+    path.write_text(kubeconfig(1))
+    assert to(str(path)).server == "http://127.0.0.1:1"
+
+
+def test_base64_may_be_folded() -> None:
+    folded = "{client-certificate-data: 'LS0t\n  LS0t', client-key-data: ''}"
+    assert to(kubeconfig(1, folded)).server
+
+
 def test_a_context_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(InputError, match="no context 'y'") as caught:
         to(kubeconfig(1), context="y")
@@ -305,6 +343,12 @@ def test_after_410_it_lists_again_and_misses_nothing(server: Server, api: ApiSer
     assert follow(api, 4) == [("ADDED", "1"), ("MODIFIED", "8"), ("DELETED", "10"), ("ADDED", "4")]
 
 
+def test_watches_that_are_cut_at_once_do_not_spin(server: Server, api: ApiServer) -> None:
+    server.answers = [listed("1"), *([{"lines": [], "cut": True}] * 500)]
+    assert set(api.watch("v1", "ConfigMap", "ml", seconds=1.5)) == {None}
+    assert 3 <= len(versions(server)) <= 15
+
+
 def test_what_went_while_it_did_not_look_is_told(server: Server, api: ApiServer) -> None:
     server.answers = [listed("1", config("1")), status(410, "Expired"), listed("9")]
     assert follow(api, 2) == [("ADDED", "1"), ("DELETED", "1")]
@@ -343,6 +387,14 @@ def test_an_answer_through_the_proxy_is_the_pods_own(server: Server, api: ApiSer
     assert (answer.status, json.loads(answer.body)) == (503, {"error": "model is loading"})
     assert server.seen == [("POST", "/api/v1/namespaces/ml/pods/p:8000/proxy/predict?x=1")]
     assert server.tokens == ["Bearer first"]
+
+
+def test_a_pod_that_never_answers_is_not_the_clusters_trouble(server: Server, api: ApiServer) -> None:
+    server.answers = [{"body": config()}, {"body": config(), "after": 1.0}]
+    api.get(NAME)
+    with pytest.raises(ApiError, match=r"no answer within 0\.2 s"):
+        api.ask("ml", "pods/p:8000", "POST", "/predict", body=b"{}", seconds=0.2)
+    assert len(server.seen) == 2, "a prediction that takes too long once is not asked for until the deadline"
 
 
 def test_a_pod_that_is_not_there_cannot_be_asked(server: Server, api: ApiServer) -> None:

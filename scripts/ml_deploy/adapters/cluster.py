@@ -225,8 +225,11 @@ class ApiServer:
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
         url = f"/api/v1/namespaces/{namespace}/{target}/proxy/{path.removeprefix('/')}"
-        response = self._http.request(method, url, body=body, headers={"Accept": "*/*", **sent}, seconds=seconds,
-                                      give_up_on=lambda r: not _throttled(r))  # fmt: skip
+        try:
+            response = self._http.request(method, url, body=body, headers={"Accept": "*/*", **sent}, seconds=seconds,
+                                          give_up_on=lambda r: not _throttled(r), slow_is_final=True)  # fmt: skip
+        except TimeoutError as error:
+            raise ApiError(504, "Timeout", f"no answer within {seconds:g} s") from error
         if response.status in (403, 404) and _status(response):
             self._check(response, "create" if method == "POST" else "get", f"{target.split('/')[0]}/proxy", namespace)
         return Answer(response.status, response.headers, response.body)
@@ -374,11 +377,11 @@ def _unversioned(obj: Object) -> Object:
 
 
 def _holds(live: Any, wanted: Any) -> bool:
-    """Whether everything in `wanted` is in `live`, which may have more (defaults, what the server adds)."""
+    """Whether everything in `wanted` is in `live`, which may have more (defaults, a token's volume in each pod)."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(k in live and _holds(live[k], v) for k, v in wanted.items())
     if isinstance(wanted, list):
-        return isinstance(live, list) and len(live) == len(wanted) and all(map(_holds, live, wanted))
+        return isinstance(live, list) and all(any(_holds(one, value) for one in live) for value in wanted)
     return bool(live == wanted)
 
 

@@ -78,23 +78,24 @@ class Http:
 
     def request(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None,
-        seconds: float = 30.0, give_up_on: Callable[[Response], bool] = lambda _r: False,
+        seconds: float = 30.0, give_up_on: Callable[[Response], bool] = lambda _r: False, slow_is_final: bool = False,
     ) -> Response:  # fmt: skip
         """The answer to one request, whatever its status; temporary trouble is retried for `patience` seconds.
 
         seconds: how long one attempt may take. give_up_on: answers that are not worth asking again for.
+        slow_is_final: raise TimeoutError when the server took the request and did not answer it in that time.
         Raises Unreachable or AuthFailed.
         """
         attempts = _Attempts(time.monotonic())
         while True:
             attempts.count += 1
-            if method != "GET":
-                self.before_write()
             try:
                 response = self._once(method, path, body, headers or {}, seconds, attempts)
             except ssl.SSLCertVerificationError as error:
                 raise self._untrusted(error) from error
             except (OSError, http.client.HTTPException) as error:
+                if slow_is_final and isinstance(error, TimeoutError) and attempts.unsure:
+                    raise
                 self._pause(attempts, _backoff(attempts.count), error)
                 continue
             self._met = True
@@ -167,6 +168,8 @@ class Http:
         body: bytes | None,
         headers: dict[str, str],
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        if method != "GET":
+            self.before_write()
         connection.request(method, self._path(path), body=body, headers=headers)
         answer = connection.getresponse()
         data = answer.read()

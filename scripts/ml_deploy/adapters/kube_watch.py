@@ -19,6 +19,7 @@ from ml_deploy.releases.cluster import Event, Object, WatchOf
 
 _ROUND = 25.0  # seconds; short rounds find a connection that died without a word
 _TICK = 1.0  # seconds
+_SHORT = 1.0  # seconds; a round that ends sooner was cut, politely or not
 
 #: The present objects and the version to watch from.
 Lister = Callable[[WatchOf], tuple[list[Object], str]]
@@ -129,15 +130,21 @@ class _OneWatch:
             try:
                 if not self._version:
                     self._list()
+                started = time.monotonic()
                 self._follow()
-                self._failures = 0
+                if time.monotonic() - started < _SHORT:
+                    self._pause()
             except _Gone:
                 self._version = ""
             except _Refused as refusal:
                 self._heal(refusal)
             except (OSError, HTTPException, ValueError):
-                self._failures += 1
-                self._watcher.pause(min(0.05 * 2**self._failures, 2.0))
+                self._pause()
+
+    def _pause(self, asked: float = 0.0) -> None:
+        """Longer after each round in a row that brought nothing. asked: seconds that the server wants to be left alone."""
+        self._failures += 1
+        self._watcher.pause(asked or min(0.05 * 2 ** min(self._failures, 6), 2.0))
 
     def _heal(self, refusal: _Refused) -> None:
         self._rejected += refusal.response.status == 401
@@ -145,9 +152,8 @@ class _OneWatch:
             raise AuthFailed("The cluster does not accept our credentials any more (401).")
         self._watcher.refused(refusal, self._of)
         self._version = "" if refusal.response.status == 410 else self._version
-        self._failures += 1
         asked = refusal.response.headers.get("retry-after", "")
-        self._watcher.pause(float(asked) if asked.isdigit() else min(0.1 * 2**self._failures, 2.0))
+        self._pause(float(asked) if asked.isdigit() else 0.0)
 
     def _list(self) -> None:
         """The present state as events: what is new, what changed, and what went while we did not look."""

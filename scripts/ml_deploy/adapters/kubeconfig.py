@@ -60,7 +60,7 @@ def find(kubeconfig: str, env: Mapping[str, str]) -> tuple[Config, Path]:
 
     Raises InputError when it cannot be read.
     """
-    if "clusters" in kubeconfig or "\n" in kubeconfig.strip() or kubeconfig.lstrip().startswith("{"):
+    if "clusters:" in kubeconfig or "\n" in kubeconfig.strip() or kubeconfig.lstrip().startswith("{"):
         return _parse(kubeconfig, "the input `kubeconfig`"), Path()
     if len(kubeconfig) > _LONGEST_PATH:
         raise InputError(
@@ -174,7 +174,7 @@ def _material(holder: Config, key: str, folder: Path) -> str:
     """PEM text from `KEY-data` (base64) or from the file `KEY`."""
     if holder.get(f"{key}-data"):
         try:
-            return base64.b64decode(holder[f"{key}-data"], validate=True).decode()
+            return base64.b64decode("".join(holder[f"{key}-data"].split()), validate=True).decode()
         except ValueError as error:
             raise InputError(f"The kubeconfig's {key}-data is not base64.") from error
     return _text(folder / holder[key]) if holder.get(key) else ""

@@ -190,7 +190,8 @@ class Cluster(Protocol):
     ) -> Answer:  # fmt: skip
         """HTTP through the API server's proxy; target is `pods/NAME:PORT` or `services/NAME:PORT`.
 
-        What the API server itself says of a target that does not answer is an Answer of 502 or 503 too.
+        What the API server itself says of a target that does not answer is an Answer of 502 or 503 too. Raises
+        ApiError 504 when no answer came within `seconds`.
         """
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
