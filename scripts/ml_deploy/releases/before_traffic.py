@@ -21,6 +21,8 @@ from ml_deploy.releases.sources.manifests import lone_spec
 
 ROLE = "ml-deploy/role"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+#: Labels that select no pod but tell admission what to put into one: a token of Entra's, a proxy.
+_FOR_ADMISSION = ("azure.workload.identity/use", "sidecar.istio.io/inject", "istio.io/rev")
 _FIRST_ANSWER = 30.0  # seconds after ready in which a server may still refuse connections
 _PAUSE = 0.5
 
@@ -104,13 +106,20 @@ def wrong(report: Report, who: str, serving: str) -> MlDeployError:
 
 
 def pod_of(workload: Object, *, app: str, revision: int, namespace: str, seconds: float = 600) -> Object:
-    """One pod of a workload's template, with labels that nothing selects; it dies by itself after `seconds`."""
+    """One pod of a workload's template, with labels that no Service goes by; it dies by itself after `seconds`."""
     meta, spec = workload["spec"]["template"].get("metadata") or {}, lone_spec(workload)
     spec.setdefault("activeDeadlineSeconds", int(seconds) + 60)
     spec["terminationGracePeriodSeconds"] = 1  # nobody waits for its last answer
     for container in spec.get("containers") or []:
         (container.get("lifecycle") or {}).pop("preStop", None)
-    labels = {APP: app, REVISION: str(revision), ROLE: "before-traffic", "app.kubernetes.io/managed-by": "ml-deploy"}
+    kept = {name: value for name, value in (meta.get("labels") or {}).items() if name in _FOR_ADMISSION}
+    labels = {
+        **kept,
+        APP: app,
+        REVISION: str(revision),
+        ROLE: "before-traffic",
+        "app.kubernetes.io/managed-by": "ml-deploy",
+    }
     metadata: dict[str, Any] = {
         "name": f"{app}-r{revision}-before-traffic",
         "namespace": (workload.get("metadata") or {}).get("namespace") or namespace,

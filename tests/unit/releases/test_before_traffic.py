@@ -61,6 +61,13 @@ def test_its_pod_is_the_template_with_labels_that_nothing_selects() -> None:
     assert pod["spec"]["activeDeadlineSeconds"] == 90, "one that a killed run leaves dies by itself"
 
 
+def test_what_admission_goes_by_stays_on_its_pod() -> None:
+    one = workload()
+    one["spec"]["template"]["metadata"]["labels"] |= {"azure.workload.identity/use": "true"}
+    labels = before_traffic.pod_of(one, app="web", revision=7, namespace="ml")["metadata"]["labels"]
+    assert labels["azure.workload.identity/use"] == "true", "without its token it could not fetch its model"
+
+
 def test_a_stateful_sets_claims_are_left_to_its_own_pods() -> None:
     one = workload(kind="StatefulSet")
     one["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}}]
