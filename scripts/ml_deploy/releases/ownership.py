@@ -83,6 +83,12 @@ def autoscaled(objects: Iterable[Object], autoscalers: Iterable[Object]) -> set[
     return ruled
 
 
+def scaled_in(objects: Iterable[Object], here: str) -> list[str]:
+    """The namespaces in which objects may have an autoscaler: `here`, and where else the release has workloads."""
+    workloads = [obj for obj in objects if {"replicas", "template"} & set(obj.get("spec") or {})]
+    return list(dict.fromkeys([here, *(ref_of(obj, here).namespace for obj in workloads)]))
+
+
 class Applier:
     """Applies a release's objects under the ownership rules; deploy-aks and rollback both use it.
 
@@ -94,7 +100,7 @@ class Applier:
         guard: Callable[[], None] = lambda: None, adopt: bool = False,
     ) -> None:  # fmt: skip
         self._cluster, self._app, self._tell, self._guard, self._adopt = cluster, app, tell, guard, adopt
-        self._ruled = self._autoscaled(objects)
+        self._ruled = {place: self._autoscaled(objects, place) for place in scaled_in(objects, cluster.namespace)}
 
     def apply(self, obj: Object, *, dry_run: bool = False) -> Applied:
         """Apply one object. With `dry_run` the server only tells what it would do.
@@ -105,7 +111,7 @@ class Applier:
         live = self._cluster.get(ref)
         check_owner(live, self._app, adopt=self._adopt)
         wanted = mark(obj, self._app)
-        if live and self._is_ruled(obj):
+        if live and (ref.kind, ref.name) in self._ruled.get(ref.namespace, ()):
             wanted = self._leave_replicas(ref, live, wanted, dry_run)
         if live and not dry_run and migrated(live) is not None:
             self._migrate(ref)
@@ -159,17 +165,14 @@ class Applier:
             self._tell(f"{ref}: taking over {', '.join(field for _, field in theirs)} from {managers}")
         self._guard()
 
-    def _is_ruled(self, obj: Object) -> bool:
-        return (obj.get("kind", ""), (obj.get("metadata") or {}).get("name", "")) in self._ruled
-
-    def _autoscaled(self, objects: Sequence[Object]) -> set[tuple[str, str]]:
+    def _autoscaled(self, objects: Sequence[Object], place: str) -> set[tuple[str, str]]:
         try:
-            live = self._cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", self._cluster.namespace)
+            live = self._cluster.list("autoscaling/v2", "HorizontalPodAutoscaler", place)
         except ApiError as error:
             if error.code not in (403, 404):
                 raise
             live = []
-        return autoscaled(objects, live)
+        return autoscaled([obj for obj in objects if ref_of(obj, self._cluster.namespace).namespace == place], live)
 
     def _migrate(self, ref: Ref) -> None:
         if self._rewrite(ref, migrated):

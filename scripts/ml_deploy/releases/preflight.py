@@ -12,7 +12,7 @@ from ml_deploy.releases import definitions
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.definitions import Defined, defined, defined_by, kind_of
-from ml_deploy.releases.ownership import autoscaled
+from ml_deploy.releases.ownership import autoscaled, scaled_in
 from ml_deploy.releases.rollout import waited_for
 from ml_deploy.releases.sources.manifests import Manifest, refuse_twins
 
@@ -220,7 +220,7 @@ def rights(
     reads: whether it reads the records of earlier releases, too (to prune).
     """
     here = cluster.namespace
-    needed = [Right("list", "autoscaling", "horizontalpodautoscalers", here)]
+    needed = [Right("list", "autoscaling", "horizontalpodautoscalers", place) for place in scaled_in(objects, here)]
     for obj in objects:
         kind = cluster.kind(obj["apiVersion"], obj["kind"])
         if kind is not None:  # else its definition comes with the release

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ml_deploy.errors import Conflict
 from ml_deploy.releases import ownership
-from ml_deploy.releases.cluster import ApiError
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, Ref
 
 
 def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **more: Any) -> dict[str, Any]:
@@ -58,6 +58,38 @@ def test_autoscalers_of_the_release_and_of_the_namespace_rule() -> None:
     keda = {"kind": "ScaledObject", "spec": {"scaleTargetRef": {"name": "a"}}}
     hpa = {"kind": "HorizontalPodAutoscaler", "spec": {"scaleTargetRef": {"kind": "StatefulSet", "name": "b"}}}
     assert ownership.autoscaled([keda, {"kind": "Service"}], [hpa]) == {("Deployment", "a"), ("StatefulSet", "b")}
+
+
+class Autoscaled:
+    """Two namespaces with a Deployment `web` of 5 pods each; only that in `other` has an autoscaler."""
+
+    namespace = "ml"
+
+    def __init__(self) -> None:
+        self.applied: list[Object] = []
+
+    def list(self, api_version: str, kind: str, namespace: str) -> list[Object]:
+        assert kind == "HorizontalPodAutoscaler"
+        rules = {"kind": kind, "metadata": {"name": "web", "namespace": namespace}, "spec": {
+            "scaleTargetRef": {"kind": "Deployment", "name": "web"}}}  # fmt: skip
+        return [rules] if namespace == "other" else []
+
+    def get(self, ref: Ref) -> Object:
+        return {"kind": ref.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}, "spec": {"replicas": 5}}
+
+    def apply(self, obj: Object, *, dry_run: bool, force: bool = False) -> Applied:
+        self.applied.append(obj)
+        return Applied(obj)
+
+
+def test_an_autoscaler_has_the_say_in_its_own_namespace() -> None:
+    cluster = Autoscaled()
+    two = [{"kind": "Deployment", "metadata": {"name": "web", "namespace": place}, "spec": {"replicas": 2}}
+           for place in ("ml", "other")]  # fmt: skip
+    applier = ownership.Applier(cast(Cluster, cluster), "wine", two, tell=lambda _: None)
+    for one in two:
+        applier.apply(one)
+    assert [one["spec"] for one in cluster.applied] == [{"replicas": 2}, {}]
 
 
 @pytest.mark.parametrize(
