@@ -62,8 +62,12 @@ def beside(cluster: Cluster, obj: Object) -> Object | None:
 
 
 def remove(cluster: Cluster, objects: Sequence[Object], *, tell: Tell, guard: Guard) -> list[Object]:
-    """Delete these live objects, but no Deployment that a Service leads to (it is told); returns those deleted."""
-    services = [s for ns in _namespaces(objects) for s in services_of(_listed(cluster, "v1", "Service", ns=ns))]
+    """Delete these live objects, but no Deployment that a Service leads to (it is told); returns those deleted.
+
+    Raises Forbidden where nobody may know which Services lead where.
+    """
+    places = dict.fromkeys(str(one["metadata"]["namespace"]) for one in objects if one["kind"] == "Deployment")
+    services = [s for place in places for s in services_of(cluster.list("v1", "Service", place))]
     deleted: list[Object] = []
     for obj in objects:
         leading = [s["metadata"]["name"] for s in services if led_to(s, [obj])] if obj["kind"] == "Deployment" else []
@@ -91,12 +95,8 @@ def wait_until_leaving(cluster: Cluster, deployments: Iterable[Object], *, clock
     return True
 
 
-def _listed(cluster: Cluster, api_version: str, kind: str, selector: str = "", *, ns: str = "") -> list[Object]:
+def _listed(cluster: Cluster, api_version: str, kind: str, selector: str) -> list[Object]:
     try:
-        return cluster.list(api_version, kind, ns or cluster.namespace, selector=selector)
+        return cluster.list(api_version, kind, cluster.namespace, selector=selector)
     except (ApiError, Forbidden):
         return []  # a kind that we may not list is none that we made
-
-
-def _namespaces(objects: Sequence[Object]) -> list[str]:
-    return list(dict.fromkeys(str(obj["metadata"]["namespace"]) for obj in objects))
