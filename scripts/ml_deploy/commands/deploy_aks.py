@@ -28,8 +28,6 @@ DESCRIPTION = (
 )
 ICON = "upload"
 
-_LAST_WORDS = 2.0  # seconds of patience for letting go of the lock: after a cancel, the runner kills after ten
-
 
 def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Deploy. Raises what stands in the way before anything changes, or RolloutFailed and the like after."""
@@ -82,7 +80,6 @@ class _Run:
             try:
                 progress = deployment.run()
             except (MlDeployError, ApiError) as error:
-                cluster.patience = _LAST_WORDS
                 raise self._report.failed(error, deployment.progress) from error
         return self._report.succeeded(cluster, progress)
 

@@ -17,7 +17,6 @@ from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import CanaryPlan, Stage
 from ml_deploy.releases.strategies import canary_records, canary_trial
 
-_LAST_WORDS = 2.0  # seconds of patience for letting go of the lock
 _RATE = 10.0
 
 
@@ -51,7 +50,6 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
         try:
             progress = deployment.finish(release)
         except (MlDeployError, ApiError) as error:
-            cluster.patience = _LAST_WORDS
             raise report.failed(error, deployment.progress) from error
     return report.succeeded(cluster, progress)
 

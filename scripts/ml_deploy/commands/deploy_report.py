@@ -11,7 +11,7 @@ from ml_deploy.checks.cases import escape_cell, fenced
 from ml_deploy.commands.common import CommandResult
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
+from ml_deploy.errors import Cancelled, ManifestError, MlDeployError
 from ml_deploy.releases import diff, endpoint, leftovers
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.deployment import Progress, serving
@@ -95,12 +95,11 @@ class Reporter:
             status="checked", diff=text, details=details, objects=[one.manifest.object for one in self.checked]
         )
 
-    def torn_down(self, removed: Sequence[str], stays: Sequence[str], said: str) -> Result:
-        """An app that is gone, or (with words) what its going would mean."""
+    def torn_down(self, removed: Sequence[str], stays: Sequence[str], said: str = "", *, dry: bool = False) -> Result:
+        """An app that is gone, or (`dry`) what its going would mean."""
         rows = [*(f"- {one}" for one in removed), *(f"- {one}" for one in stays)]
         title = f"### 🧹 {self._inputs.app}: {said or f'removed {len(removed)} objects, its records and its lock'}"
-        status = "checked" if said and removed else "torn-down"
-        return self._result(status=status, objects=(), details="\n".join([title, "", *rows]))
+        return self._result(status="checked" if dry else "torn-down", objects=(), details="\n".join([title, "", *rows]))
 
     def succeeded(self, cluster: Cluster, progress: Progress) -> Result:
         """A release that is in place."""
@@ -166,7 +165,7 @@ class Reporter:
         if service is None:
             return ""
         live = cluster.get(ref_of(service, cluster.namespace)) or service
-        return endpoint.address(live, lambda: _nodes(cluster))
+        return endpoint.address(live, lambda: endpoint.nodes(cluster))
 
     def failed(self, error: MlDeployError | ApiError, progress: Progress) -> MlDeployError:
         """The error with what serves now, the outputs and the report."""
@@ -242,14 +241,6 @@ def _steps(progress: Progress) -> str:
 def _taken(one: Taken) -> dict[str, Any]:
     compared = one.compared.as_json() if one.compared else None
     return {"share": one.share, "pods": one.pods, "found": list(one.found), "compared": compared}
-
-
-def _nodes(cluster: Cluster) -> Sequence[Object]:
-    """The cluster's nodes, or none when we may not see them."""
-    try:
-        return cluster.list("v1", "Node", "")
-    except (ApiError, Forbidden, Unreachable):
-        return ()
 
 
 def _live(cluster: Cluster, one: Checked) -> Object | None:

@@ -34,7 +34,9 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     found = teardown.inventory(cluster, records)
     _tell(found, report)
     if inputs.dry_run == "server":
-        return report.torn_down([str(ref_of(obj)) for obj in found.goes], found.stays, "Nothing was removed yet.")
+        return report.torn_down(
+            [str(ref_of(obj)) for obj in found.goes], found.stays, "Nothing was removed yet.", dry=True
+        )
     preflight.check_rights(cluster, preflight.rights_to_delete(cluster, found.goes))
     with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()) as lock:
         guarded = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
@@ -44,7 +46,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
             guard=lock.guard,
         )  # fmt: skip
     report.tell(f"{inputs.app} is gone from namespace {cluster.namespace}")
-    return report.torn_down(removed, found.stays, "")
+    return report.torn_down(removed, found.stays)
 
 
 def _tell(found: Inventory, report: Reporter) -> None:

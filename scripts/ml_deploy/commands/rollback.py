@@ -13,8 +13,8 @@ from ml_deploy.commands import image_checks
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
 from ml_deploy.commands.one_at_a_time import alone, on_conflict
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import Cancelled, EndpointDown, ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import endpoint, pod_images, restore
+from ml_deploy.errors import Cancelled, EndpointDown, Forbidden, ManifestError, MlDeployError, NoRelease
+from ml_deploy.releases import endpoint, pod_images, restore, wait
 from ml_deploy.releases.before_traffic import first_patiently, through, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
@@ -23,7 +23,6 @@ from ml_deploy.releases.records import APP, RECORD, Records
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import Plan, Progress, Stage
 from ml_deploy.releases.strategies import canary_records, canary_trial
-from ml_deploy.releases.wait import wait_ready
 from ml_deploy.runtime.fields import integer, output, text
 
 TITLE = "Roll back"
@@ -193,7 +192,7 @@ class _Rollback:
         self._tell(f"restoring {target.row()}")
         done = restore.restore(
             self._cluster, records, target, self._current, tell=self._tell, why=self._inputs.why,
-            guard=lock.guard, wait=self._wait,
+            guard=lock.guard, wait=wait.until(self._cluster, self._until, clock=self._adapters.clock, tell=self._tell),
         )  # fmt: skip
         removed = tuple(f"removed: {one}" for one in done.removed)
         self._result = replace(self._result, revision=done.release.revision, image=done.release.image,
@@ -205,7 +204,9 @@ class _Rollback:
         assert serving
         service = self._service(serving.objects or records.load(serving).objects)
         if service:
-            self._result = replace(self._result, endpoint=endpoint.address(service, self._nodes))
+            self._result = replace(
+                self._result, endpoint=endpoint.address(service, lambda: endpoint.nodes(self._cluster))
+            )
         self._ask(records, serving, service)
         self._result = replace(self._result, status=ROLLED_BACK)
         self._tell(f"revision {serving.revision} serves again")
@@ -244,21 +245,12 @@ class _Rollback:
             details=nothing.details,
         )
 
-    def _wait(self, objects: Sequence[Object]) -> None:
-        wait_ready(self._cluster, objects, seconds=max(self._left(), 1.0), clock=self._adapters.clock, tell=self._tell)
-
     def _left(self) -> float:
         return self._until - self._adapters.clock.monotonic()
 
     def _service(self, objects: Sequence[Object]) -> Object | None:
         service = endpoint.service_of(objects, self._inputs.app)
         return self._cluster.get(ref_of(service, self._cluster.namespace)) if service else None
-
-    def _nodes(self) -> Sequence[Object]:
-        try:
-            return self._cluster.list("v1", "Node", "")
-        except (ApiError, MlDeployError):
-            return ()
 
     def _ask(self, records: Records, release: Release, service: Object | None) -> None:
         """Ask the golden predictions through the Service; a wrong answer is asked once more, for Services lag."""
@@ -297,7 +289,7 @@ class _Rollback:
     def _namespace_exists(self) -> bool:
         try:
             return self._cluster.get(Ref("v1", "Namespace", "", self._cluster.namespace)) is not None
-        except (ApiError, MlDeployError):
+        except (ApiError, Forbidden):
             return True  # we may not see namespaces
 
     def _report(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 Object = dict[str, Any]
 
 FIELD_MANAGER = "ml-deploy"
+_LAST_WORDS = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ def hurried(cluster: Cluster, seconds: float = 2.0) -> Iterator[None]:
         yield
     finally:
         cluster.patience = before
+
+
+def patient_for(cluster: Cluster, seconds: float) -> None:
+    """Ride out trouble until a deadline that is so far away; and then for as long as it takes to note what came of it."""
+    cluster.patience = max(seconds, _LAST_WORDS)
 
 
 class ApiError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
 from ml_deploy.releases import adoption, pod_images, prune, records, restore, snapshot, strategies, wait
-from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, patient_for
 from ml_deploy.releases.history import Verdict, current_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.records import Records, Release, ref_of
@@ -22,7 +22,6 @@ from ml_deploy.releases.strategies import Ending, canary_records, canary_trial
 __all__ = ["BY", "Deployment", "Plan", "Progress", "serving"]
 
 BY = "deploy-aks"
-_LAST_WORDS = 15.0  # seconds of patience for noting a failure
 
 
 class Deployment:
@@ -60,7 +59,7 @@ class Deployment:
         except ApiError as error:
             raise self._fail(_refused(error)) from error
         except MlDeployError as error:
-            if error.reason == "cancelled" or (error.reason == "conflict" and not self.progress.applied):
+            if error.reason == "cancelled":
                 raise
             raise self._fail(error) from error
         if ending is Ending.WAITING:
@@ -127,32 +126,33 @@ class Deployment:
 
     def _fail(self, error: MlDeployError) -> MlDeployError:
         """Note the failure, and bring the last good release back when told to and needed; the first cause stays on top."""
-        progress = self.progress
+        progress, started = self.progress, self._clock.monotonic()
         assert progress.release is not None
         self._tell(f"revision {progress.release.revision} failed: {error.message}")
-        self._cluster.patience = self._plan.rollback_timeout or _LAST_WORDS
+        patient_for(self._cluster, self._plan.rollback_timeout or 0)
         try:
             verdict = self._records.verdict(BY, False, error.message)
             progress.release = self._records.mark(progress.release, records.FAILED, verdict)
             if self._plan.rollback_timeout is not None:
-                self._undo(progress.release, self._plan.rollback_timeout, error.message)
+                self._undo(progress.release, started + self._plan.rollback_timeout, error.message)
         except MlDeployError as second:
             if second.reason == "cancelled":
                 raise
-            progress.problem = f"{second.message} {second.hint}".strip()
+            if (second.title, second.reason) != (error.title, error.reason):  # a lost lock is told once
+                progress.problem = f"{second.message} {second.hint}".strip()
         except ApiError as second:
             progress.problem = second.message
         return error
 
-    def _undo(self, failed: Release, seconds: float, why: str) -> None:
+    def _undo(self, failed: Release, until: float, why: str) -> None:
         if self.progress.changed:
-            self._roll_back(failed, seconds, why)
+            self._roll_back(failed, until, why)
             if canary_records.any_of([failed]):  # what it restored serves; the canary of the failed one goes last
                 canary_trial.clean(self._stage)
         else:
             self._strategy.withdraw(self._stage)
 
-    def _roll_back(self, failed: Release, seconds: float, why: str) -> None:
+    def _roll_back(self, failed: Release, until: float, why: str) -> None:
         progress = self.progress
         history = self._records.all()
         try:
@@ -166,13 +166,11 @@ class Deployment:
         pod_images.check_retained(self._cluster, target, history, self._plan.missing_images)
         judged = "was judged good" if target.good else "served"
         self._tell(f"rolling back to revision {target.revision}, the newest before it that {judged}")
-
-        def ready(objects: Sequence[Object]) -> None:
-            wait.wait_ready(self._cluster, objects, seconds=seconds, clock=self._clock, tell=self._tell)
-
+        progress.going_back_to = target
         done = restore.restore(
-            self._cluster, self._records, target, failed, wait=ready, tell=self._tell, why=why, guard=self._guard
-        )
+            self._cluster, self._records, target, failed, tell=self._tell, why=why, guard=self._guard,
+            wait=wait.until(self._cluster, until, clock=self._clock, tell=self._tell),
+        )  # fmt: skip
         progress.rolled_back_to = done.release
 
 
@@ -197,6 +195,8 @@ def serving(progress: Progress) -> str:
         return (
             f"It was the first release, so there is nothing to go back to: taken out of traffic (Service {services})."
         )
+    if progress.going_back_to:
+        return f"The way back to revision {progress.going_back_to.revision} is not finished: run `rollback`."
     if progress.share:
         return (
             f"Its canary still has {progress.share} % of the traffic; `rollback`, `action: reject` or the next deployment "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ml_deploy.releases.cluster import Object
+from ml_deploy.errors import Forbidden, Unreachable
+from ml_deploy.releases.cluster import ApiError, Cluster, Object
 
 _TLS_PORTS = (443, 8443)
 
@@ -19,8 +20,8 @@ def service_of(objects: Sequence[Object], app: str) -> Object | None:
 def address(service: Object, nodes: Callable[[], Sequence[Object]]) -> str:
     """The URL of a live Service.
 
-    Its load balancer's address; for a NodePort the address of a node (empty `nodes`: we may not see them);
-    else the name that it has inside the cluster.
+    Its load balancer's address; for a NodePort the address of a node, if any are given; else the name that it has
+    inside the cluster.
     """
     spec, meta = service.get("spec") or {}, service["metadata"]
     port: Object = next(iter(spec.get("ports") or []), {})
@@ -34,6 +35,14 @@ def address(service: Object, nodes: Callable[[], Sequence[Object]]) -> str:
         if host:
             return _url(host, int(port["nodePort"]), secure)
     return _url(f"{meta['name']}.{meta.get('namespace') or 'default'}.svc.cluster.local", number, secure)
+
+
+def nodes(cluster: Cluster) -> Sequence[Object]:
+    """The cluster's nodes, or none when we may not see them."""
+    try:
+        return cluster.list("v1", "Node", "")
+    except (ApiError, Forbidden, Unreachable):
+        return ()
 
 
 def _url(host: str, port: int, secure: bool) -> str:

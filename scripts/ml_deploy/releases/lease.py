@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ml_deploy.errors import Conflict, MlDeployError
-from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 
 LEASE_SECONDS = 60
 _SKEW = 60.0  # seconds by which two runners' clocks may differ
@@ -153,11 +153,8 @@ class Lock:
         self._stop.set()
         for _ in range(3):  # our own renewal may come in between
             try:
-                lease = self._cluster.get(self._ref)
-                if lease and lease["spec"].get("holderIdentity") == self._holder:
-                    for gone in ("holderIdentity", "acquireTime", "renewTime"):
-                        lease["spec"].pop(gone, None)
-                    self._cluster.replace(lease)
+                with hurried(self._cluster):
+                    self._give_up()
                 break
             except ApiError as error:
                 if error.code != 409:
@@ -165,6 +162,13 @@ class Lock:
             except MlDeployError:
                 break
         self._renewed = None
+
+    def _give_up(self) -> None:
+        lease = self._cluster.get(self._ref)
+        if lease and lease["spec"].get("holderIdentity") == self._holder:
+            for gone in ("holderIdentity", "acquireTime", "renewTime"):
+                lease["spec"].pop(gone, None)
+            self._cluster.replace(lease)
 
     def _keep(self) -> None:
         while not self._stop.wait(self._seconds / 5) and not self._lost:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ml_deploy.releases import restore, wait
-from ml_deploy.releases.cluster import Object
 from ml_deploy.releases.history import ROLLED_BACK, current_of
 from ml_deploy.releases.stage import Progress, Stage
 from ml_deploy.releases.strategies import canary_trial
@@ -31,11 +28,8 @@ def reject(stage: Stage, *, why: str) -> Progress:
 
 def _undo_promotion(stage: Stage, why: str) -> None:
     target = restore.choose(stage.records.all(), stage.release)
-
-    def ready(objects: Sequence[Object]) -> None:
-        wait.wait_ready(stage.cluster, objects, seconds=stage.left(), clock=stage.clock, tell=stage.tell)
-
     done = restore.restore(
-        stage.cluster, stage.records, target, stage.release, wait=ready, tell=stage.tell, why=why, guard=stage.guard
-    )
+        stage.cluster, stage.records, target, stage.release, tell=stage.tell, why=why, guard=stage.guard,
+        wait=wait.until(stage.cluster, stage.until, clock=stage.clock, tell=stage.tell),
+    )  # fmt: skip
     stage.progress.rolled_back_to = done.release

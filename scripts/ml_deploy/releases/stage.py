@@ -9,7 +9,7 @@ from ml_deploy.checks.cases import Case, Report
 from ml_deploy.checks.http import Endpoint, EndpointAccess
 from ml_deploy.checks.versus import Comparison
 from ml_deploy.releases import snapshot, wait
-from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, patient_for
 from ml_deploy.releases.definitions import defined, kind_of
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Clock
@@ -85,6 +85,7 @@ class Progress:
     ready: dict[str, str] = field(default_factory=dict)
     asked: Report | None = None
     changed: bool = False
+    going_back_to: Release | None = None
     rolled_back_to: Release | None = None
     out_of_traffic: tuple[str, ...] = ()
     problem: str = ""
@@ -128,6 +129,7 @@ class Stage:
 
     def put(self, objects: Sequence[Object]) -> list[Object]:
         """Apply objects in their order, note them with their UIDs, and return them as the server has them."""
+        patient_for(self.cluster, self.left())
         applier, done = self._applier(objects), []
         for one in snapshot.in_order(objects, lambda obj: self._apply(applier, obj)):
             done.append(one)
@@ -146,13 +148,13 @@ class Stage:
 
     def wait_for(self, objects: Sequence[Object], *, stable_for: float = 0.0) -> dict[str, str]:
         """Wait until objects (as the server has them) are ready, until the deadline; a word on each."""
+        patient_for(self.cluster, self.left())
         return wait.wait_ready(
             self.cluster, objects, seconds=self.left(), clock=self.clock, tell=self.tell, stable_for=stable_for
         )
 
     def wait_for_all(self, *, stable_for: float = 0.0) -> None:
         """Wait until everything that was put is ready, and stays so for `stable_for` seconds. It is what is reported."""
-        self.cluster.patience = self.left()
         started = self.clock.monotonic()
         try:
             self.progress.ready = self.wait_for(self.progress.applied, stable_for=stable_for)

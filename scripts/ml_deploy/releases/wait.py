@@ -13,7 +13,7 @@ from typing import Protocol
 from ml_deploy.checks.cases import fenced
 from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases import diagnosis, newpods, rollout
-from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf
+from ml_deploy.releases.cluster import Cluster, Object, Ref, WatchOf, patient_for
 from ml_deploy.releases.diagnosis import Finding
 from ml_deploy.releases.narration import Narrator, listed
 from ml_deploy.releases.owned import Owned
@@ -39,6 +39,8 @@ class Clock(Protocol):
         """Seconds since some fixed point."""
 
 
+_LEAST = 1.0  # seconds in which what is ready is seen to be, though the deadline has passed
+
 _UNSEEN = rollout.Waiting("not seen yet")
 
 
@@ -63,6 +65,17 @@ def wait_ready(
     if not watched:
         return {}
     return _Wait(cluster, watched, seconds, clock, tell, stable_for).run()
+
+
+def until(cluster: Cluster, moment: float, *, clock: Clock, tell: Tell) -> Callable[[Sequence[Object]], None]:
+    """Waits for objects as often as it is called, always until the same moment on the clock's monotonic time."""
+
+    def ready(objects: Sequence[Object]) -> None:
+        left = moment - clock.monotonic()
+        patient_for(cluster, left)
+        wait_ready(cluster, objects, seconds=max(left, _LEAST), clock=clock, tell=tell)
+
+    return ready
 
 
 class _Wait:

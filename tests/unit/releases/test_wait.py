@@ -9,7 +9,7 @@ import pytest
 
 from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases.cluster import Cluster, Event, Kind, Object, WatchOf
-from ml_deploy.releases.wait import wait_ready
+from ml_deploy.releases.wait import until, wait_ready
 
 
 def deployment(available: int = 1, generation: int = 1, name: str = "web", replicas: int = 1) -> Object:
@@ -51,6 +51,7 @@ class Fake:
     """Gives events at their times; lists pods as of a time; anything else is a surprise."""
 
     namespace = "ml"
+    patience = 600.0
 
     def __init__(self, clock: Clock, events: Sequence[tuple[float, Object | str]], pods: Any = None) -> None:
         self._clock, self._events = clock, [*events]
@@ -246,6 +247,19 @@ def test_an_address_is_waited_for_but_not_for_ever() -> None:
     assert (done["Service web"], seconds) == ("10.0.0.1", 30)
     done, seconds = wait_for_both((0, balanced()), (40, deployment(1)))
     assert done["Service web"] == "its load balancer has no address yet" and 130 <= seconds <= 131
+
+
+def test_all_waits_of_one_rollback_end_at_one_moment() -> None:
+    clock = Clock()
+    fake = Fake(clock, [(0, deployment(0)), (8, deployment(1)), (8, deployment(0))])
+    ready = until(cast(Cluster, fake), clock.now + 10, clock=clock, tell=lambda _: None)
+    ready([deployment()])
+    assert (clock.now, fake.patience) == (108.0, 15.0)
+    with pytest.raises(RolloutFailed, match="not ready within 2 s"):
+        ready([deployment()])
+    fake = Fake(clock, [(0, deployment(1))])
+    until(cast(Cluster, fake), clock.now - 1, clock=clock, tell=lambda _: None)([deployment()])
+    assert clock.now == 110.0, "what is ready is seen to be so"
 
 
 def test_ready_too_late_to_stay_so() -> None:

@@ -69,7 +69,6 @@ class BlueGreen:
         stage.tell(f"blue-green: starting {self._by.colour} beside what is live")
         put = stage.put(ahead)
         deployments = [obj for obj in put if obj["kind"] == "Deployment"]
-        stage.cluster.patience = stage.left()
         started = stage.clock.monotonic()
         stage.wait_for(deployments)
         stage.progress.rollout_seconds += stage.clock.monotonic() - started
