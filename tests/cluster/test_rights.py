@@ -17,8 +17,9 @@ from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.checks.cases import parse
+from ml_deploy.checks.through import through_cluster
 from ml_deploy.errors import Forbidden
-from ml_deploy.releases import before_traffic, restore
+from ml_deploy.releases import restore
 from ml_deploy.releases.capacity.survey import Surveyor
 from ml_deploy.releases.cluster import ClusterAccess, Object
 from ml_deploy.releases.deployment import Deployment, Plan
@@ -68,7 +69,7 @@ def test_the_role_is_enough(limited: ApiServer, busybox: str) -> None:
             until = time.monotonic() + 60
             done = Deployment(limited, plan, clock=time, until=until, tell=print, guard=lock.guard).run()
         assert done.release and done.release.revision == number and done.release.state == "good"
-    assert before_traffic.through(limited, namespace, "services/web:80")(case.request).status == 200
+    assert through_cluster(limited, namespace, "services/web:80")(case.request).status == 200
 
     records = Records(limited, namespace, "web", clock=time)
     first, second = records.find(1), records.current()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ml_deploy.checks.http import Answer, Ask, Request, join
-from ml_deploy.errors import EndpointDown, InputError, Unreachable
+from ml_deploy.errors import EndpointDown, InputError
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 
 #: The default of the input `port`: deploy-aks's, for a container.
@@ -70,8 +71,8 @@ def through_cluster(
 ) -> Ask:  # fmt: skip
     """What asks `target`, which is `pods/NAME:PORT` or `services/NAME:PORT`; paths go below `base`.
 
-    Its answers carry no time (0.0): it would be the tunnel's. It raises EndpointDown when none comes;
-    a missing right stays Forbidden.
+    Its answers carry no time (0.0): it would be the tunnel's. It raises EndpointDown when the target gives none; a
+    missing right stays Forbidden, and an API server that is away Unreachable: that says nothing of the target.
     """
 
     def ask(request: Request) -> Answer:
@@ -80,8 +81,20 @@ def through_cluster(
                               headers={**(headers or {}), **request.headers}, seconds=seconds)  # fmt: skip
         except ApiError as error:
             raise EndpointDown(f"{target} in namespace {namespace}: {error.message} ({error.code}).") from error
-        except Unreachable as error:
-            raise EndpointDown(f"{target} in namespace {namespace}: {error.message}", hint=error.hint) from error
+        if got.status in (502, 503, 504) and (said := _from_the_proxy(got.body)):
+            raise EndpointDown(f"{target} in namespace {namespace} does not answer: {said}")
         return Answer(got.status, got.headers, got.body)
 
     return ask
+
+
+def _from_the_proxy(body: bytes) -> str:
+    """What the API server itself said about a target it could not reach; empty when the answer is the target's own."""
+    try:
+        status = json.loads(body)
+    except ValueError:
+        text = body.decode(errors="replace").strip()
+        return text if text.lower().startswith("error trying to reach service") else ""
+    if isinstance(status, dict) and status.get("kind") == "Status" and status.get("apiVersion") == "v1":
+        return str(status.get("message", "no answer"))
+    return ""

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ml_deploy.checks import cases as golden
+from ml_deploy.checks.through import through_cluster
 from ml_deploy.commands import image_checks
 from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
 from ml_deploy.commands.one_at_a_time import alone, on_conflict
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, EndpointDown, Forbidden, ManifestError, MlDeployError, NoRelease
 from ml_deploy.releases import endpoint, pod_images, restore, wait
-from ml_deploy.releases.before_traffic import first_patiently, through, wrong
+from ml_deploy.releases.before_traffic import first_patiently, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
 from ml_deploy.releases.lease import Lock
@@ -263,7 +264,7 @@ class _Rollback:
             )
         clock, meta = self._adapters.clock, service["metadata"]
         where = f"services/{meta['name']}:{service['spec']['ports'][0]['port']}"
-        ask = first_patiently(through(self._cluster, meta["namespace"], where), clock, self._until)
+        ask = first_patiently(through_cluster(self._cluster, meta["namespace"], where), clock, self._until)
         report = golden.judge(self._asked, ask)
         if report.failures:
             clock.sleep(_LAG)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ml_deploy.checks import http
 from ml_deploy.checks.cases import Case, Report, judge
+from ml_deploy.checks.through import through_cluster
 from ml_deploy.errors import AuthFailed, EndpointDown, Forbidden, InputError, MlDeployError, Unreachable, WrongAnswers
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 from ml_deploy.releases.history import ref_of
@@ -139,24 +140,7 @@ def remove_leftovers(cluster: Cluster, app: str, namespace: str) -> None:
 def asker(cluster: Cluster, pod: Object, port: int) -> http.Ask:
     """Asks one pod through the API server; raises EndpointDown when the pod does not answer."""
     meta = pod["metadata"]
-    return through(cluster, meta["namespace"], f"pods/{meta['name']}:{port}")
-
-
-def through(cluster: Cluster, namespace: str, where: str) -> http.Ask:
-    """Asks `pods/NAME:PORT` or `services/NAME:PORT` through the API server."""
-
-    def ask(request: http.Request) -> http.Answer:
-        try:
-            answer = cluster.ask(
-                namespace, where, request.method, request.path, body=request.body, headers=request.headers
-            )
-        except ApiError as error:
-            raise EndpointDown(f"{where} does not answer: {error.message}") from error
-        if answer.status in (502, 503, 504) and _from_the_proxy(answer.body):
-            raise EndpointDown(f"{where} does not answer: {_from_the_proxy(answer.body)}")
-        return http.Answer(answer.status, answer.headers, answer.body)
-
-    return ask
+    return through_cluster(cluster, meta["namespace"], f"pods/{meta['name']}:{port}")
 
 
 def first_patiently(ask: http.Ask, clock: Clock, until: float) -> http.Ask:
@@ -229,17 +213,3 @@ def _port(workload: Object, objects: Sequence[Object]) -> int:
         wanted = first.get("targetPort", first["port"])
         return named.get(wanted, 0) if isinstance(wanted, str) else int(wanted)
     return named.get("http") or (int(ports[0]["containerPort"]) if ports else 0)
-
-
-def _from_the_proxy(body: bytes) -> str:
-    """What the API server itself said about a target it could not reach; empty when the answer is the target's own."""
-    import json
-
-    try:
-        status = json.loads(body)
-    except ValueError:
-        text = body.decode(errors="replace").strip()
-        return text if text.startswith(("Error trying to reach service", "error trying to reach service")) else ""
-    if isinstance(status, dict) and status.get("kind") == "Status" and status.get("apiVersion") == "v1":
-        return str(status.get("message", "no answer"))
-    return ""

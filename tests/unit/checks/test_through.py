@@ -91,9 +91,16 @@ def test_a_service_is_asked() -> None:
 def test_no_answer_is_a_down_endpoint() -> None:
     with pytest.raises(EndpointDown, match=r"services/web:80 in namespace ml: no route \(502\)"):
         asking(OneService(ApiError(502, "", "no route")))
-    with pytest.raises(EndpointDown) as caught:
-        asking(OneService(Unreachable("the cluster is away", hint="try later")))
-    assert caught.value.hint == "try later"
+    none = b'{"kind": "Status", "apiVersion": "v1", "message": "no endpoints available for service web"}'
+    for body, said in ((none, "no endpoints"), (b"error trying to reach service: refused", "refused")):
+        with pytest.raises(EndpointDown, match=said):
+            asking(OneService(kubernetes.Answer(503, {}, body)))
+    assert asking(OneService(kubernetes.Answer(503, {}, b'{"error": "loading"}'))).status == 503, "its own word"
+
+
+def test_a_cluster_that_is_away_says_nothing_of_the_endpoint() -> None:
+    with pytest.raises(Unreachable):
+        asking(OneService(Unreachable("the cluster is away")))
 
 
 def test_a_missing_right_stays_one() -> None:
