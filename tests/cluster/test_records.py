@@ -13,7 +13,7 @@ from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.errors import NoRelease
 from ml_deploy.releases import record_secrets as recorded
 from ml_deploy.releases.cluster import Ref
-from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, SUPERSEDED
+from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, SUPERSEDED, last_good_of
 from ml_deploy.releases.records import Records
 
 
@@ -33,7 +33,7 @@ def test_a_release_through_its_life(cluster: ApiServer, namespace: str) -> None:
     assert [(r.revision, r.state, r.good) for r in found] == [(2, DEPLOYED, None), (1, SUPERSEDED, True)]
     assert found[1].images == ("r/i@sha256:1",) and found[1].commit == "c0ffee"
     assert records.load(found[1]).objects == (config("a", x="1"),)
-    current, good = records.current(), records.last_good(before=2)
+    current, good = records.current(), last_good_of(records.all(), before=2)
     assert current and current.revision == 2 and good and good.revision == 1
 
     assert records.judge(2, by="smoke-test", good=False, text="slow").state == FAILED

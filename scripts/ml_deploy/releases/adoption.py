@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 from ml_deploy.releases import switching
+from ml_deploy.releases.before_traffic import WORKLOADS
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import led_to, services_of
 from ml_deploy.releases.ownership import LAST_APPLIED
@@ -13,7 +14,6 @@ from ml_deploy.releases.records import Records, Release, ref_of
 
 _OF_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
                   "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences")  # fmt: skip
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _SERVICE = ("clusterIP", "clusterIPs", "healthCheckNodePort")
 
 
@@ -26,7 +26,7 @@ def first_meeting(cluster: Cluster, records: Records, objects: Sequence[Object])
         return None
     live = [found for obj in objects if (found := cluster.get(ref_of(obj, cluster.namespace)))]
     live += _led_to(cluster, live)
-    workloads = [obj for obj in live if obj.get("kind") in _WORKLOADS]
+    workloads = [obj for obj in live if obj.get("kind") in WORKLOADS]
     if not workloads:
         return None
     uids = {ref_of(obj, cluster.namespace): obj["metadata"]["uid"] for obj in live}
@@ -40,7 +40,7 @@ def _led_to(cluster: Cluster, live: Sequence[Object]) -> list[Object]:
     services, known = services_of(live), {obj["metadata"]["uid"] for obj in live}
     found: list[Object] = []
     for namespace in dict.fromkeys(one["metadata"]["namespace"] for one in services):
-        for kind in _WORKLOADS:
+        for kind in WORKLOADS:
             there = switching.live_workloads(cluster, kind, namespace)
             found += [w for w in there if w["metadata"]["uid"] not in known and any(led_to(s, [w]) for s in services)]
     return found

@@ -7,7 +7,7 @@ pod proxy and removed on every way out; what a killed run left behind is removed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from ml_deploy.errors import AuthFailed, EndpointDown, Forbidden, InputError, Ml
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP, REVISION
+from ml_deploy.releases.selectors import selects
 from ml_deploy.releases.sources.manifests import lone_spec
 
 ROLE = "ml-deploy/role"
@@ -161,11 +162,6 @@ def first_patiently(ask: http.Ask, clock: Clock, until: float) -> http.Ask:
                 clock.sleep(_PAUSE)
 
     return patient
-
-
-def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str]) -> bool:
-    """Whether a Service's selector matches labels; an empty one matches nothing."""
-    return bool(selector) and all(labels.get(name) == value for name, value in (selector or {}).items())
 
 
 def _start(cluster: Cluster, pod: Object, clock: Clock, until: float) -> Object:

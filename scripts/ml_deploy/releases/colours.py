@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from ml_deploy.errors import ManifestError
 from ml_deploy.releases import selectors
-from ml_deploy.releases.before_traffic import selects
 from ml_deploy.releases.cluster import Object
+from ml_deploy.releases.selectors import selects
 from ml_deploy.releases.sources.manifests import template_of
 
 COLOURS = ("blue", "green")

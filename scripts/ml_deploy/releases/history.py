@@ -10,7 +10,6 @@ from ml_deploy.releases.cluster import Object, Ref
 DEPLOYING, DEPLOYED, JUDGED_GOOD = "deploying", "deployed", "good"
 FAILED, SUPERSEDED, ROLLED_BACK = "failed", "superseded", "rolled-back"
 WAITING = "waiting"  # for promotion: it blocks other deployments
-STATES = (DEPLOYING, WAITING, DEPLOYED, JUDGED_GOOD, FAILED, SUPERSEDED, ROLLED_BACK)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ml_deploy.errors import Forbidden
-from ml_deploy.releases import newpods, removal
+from ml_deploy.releases import removal
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colours import BASE, COLOUR, COLOURS, base_of, led_to, services_of
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import owner
 from ml_deploy.releases.record_secrets import APP
+from ml_deploy.releases.selectors import query
 
 #: What belongs to one colour, in the order of removal.
 KINDS = (("apps/v1", "Deployment"), ("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy"),
@@ -84,7 +85,7 @@ def wait_until_leaving(cluster: Cluster, deployments: Iterable[Object], *, clock
     """Wait until the pods of deleted Deployments are at least on their way out, so that nobody is sent to them."""
     until = clock.monotonic() + seconds
     for one in deployments:
-        selector = newpods.selector(one["spec"].get("selector") or {})
+        selector = query(one["spec"].get("selector") or {})
         while any(
             not pod["metadata"].get("deletionTimestamp")
             for pod in cluster.list("v1", "Pod", one["metadata"]["namespace"], selector=selector)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ml_deploy.errors import Forbidden, Unreachable
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.diagnosis import Finding
+from ml_deploy.releases.selectors import query
 
 _REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE = "deprecated.daemonset.template.generation"
@@ -21,7 +22,7 @@ def of(cluster: Cluster, workload: Object, *, most: int = 0, fields: str = "") -
     if kind == "Pod":
         found = cluster.list("v1", "Pod", meta["namespace"], fields=f"metadata.name={meta['name']}")
         return [pod for pod in found if pod["metadata"].get("uid") == meta.get("uid")]
-    chosen = selector((workload.get("spec") or {}).get("selector") or {})
+    chosen = query((workload.get("spec") or {}).get("selector") or {})
     if kind not in ("Deployment", "StatefulSet", "DaemonSet", "Job") or not chosen:
         return []
     if kind == "Deployment":
@@ -84,17 +85,6 @@ def log_of(cluster: Cluster, finding: Finding, lines: int) -> str:
     except (ApiError, Forbidden, Unreachable):
         return ""
     return log.rstrip()
-
-
-def selector(chosen: Object) -> str:
-    """A label selector as the API takes it in a query."""
-    parts = [f"{key}={value}" for key, value in (chosen.get("matchLabels") or {}).items()]
-    for one in chosen.get("matchExpressions") or []:
-        key, operator, values = one.get("key"), one.get("operator"), ",".join(one.get("values") or [])
-        parts.append(
-            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}.get(operator, f"!{key}")
-        )
-    return ",".join(parts)
 
 
 def _owner(obj: Object) -> str:

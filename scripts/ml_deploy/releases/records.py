@@ -40,7 +40,6 @@ from ml_deploy.releases.history import (
     current_of,
     evictable,
     key,
-    last_good_of,
     ref_of,
 )
 from ml_deploy.releases.record_secrets import (
@@ -94,10 +93,6 @@ class Records:
     def current(self) -> Release | None:
         """The revision that went live last, or None before the first."""
         return current_of(self.all())
-
-    def last_good(self, *, before: int | None = None) -> Release | None:
-        """The newest revision judged good and not rolled back, older than `before` when given."""
-        return last_good_of(self.all(), before=before)
 
     def load(self, release: Release) -> Release:
         """The release with its objects and UIDs. Raises NoRelease when the record is gone or incomplete."""

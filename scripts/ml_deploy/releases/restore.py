@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ml_deploy.errors import NoRelease, RolloutFailed
-from ml_deploy.releases import newpods, removal, rollout, switching
+from ml_deploy.releases import removal, rollout, switching
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import base_of, same
 from ml_deploy.releases.history import (
@@ -31,6 +31,7 @@ from ml_deploy.releases.history import (
 )
 from ml_deploy.releases.ownership import Applier, Tell
 from ml_deploy.releases.records import Records
+from ml_deploy.releases.selectors import query
 from ml_deploy.releases.switching import Switch
 
 #: A selector that no pod has: a Service with it leads nowhere.
@@ -217,7 +218,7 @@ def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell,
         if obj.get("kind") != "StatefulSet":
             continue
         wanted, namespace = obj["spec"]["template"]["spec"], obj["metadata"]["namespace"]
-        for pod in cluster.list("v1", "Pod", namespace, selector=newpods.selector(obj["spec"].get("selector") or {})):
+        for pod in cluster.list("v1", "Pod", namespace, selector=query(obj["spec"].get("selector") or {})):
             if stuck(pod, obj["metadata"]["uid"], wanted):
                 ref = ref_of(pod)
                 tell(f"{ref} is stuck on the bad revision: deleted, its StatefulSet makes it anew")

@@ -1,4 +1,4 @@
-"""Label selectors: what they match, and how they are made to follow pods whose labels change with their colour."""
+"""Selectors of pods: what they match, how the API is asked by them, and how they follow labels that change with a colour."""
 
 from __future__ import annotations
 
@@ -18,6 +18,22 @@ def matches(selector: Object | None, labels: Labels) -> bool:
     return all(labels.get(name) == value for name, value in wanted.items()) and all(
         _meets(one, labels) for one in selector.get("matchExpressions") or []
     )
+
+
+def selects(selector: Labels | None, labels: Labels) -> bool:
+    """Whether a Service's selector matches labels; an empty one matches nothing."""
+    return bool(selector) and all(labels.get(name) == value for name, value in (selector or {}).items())
+
+
+def query(selector: Object) -> str:
+    """A label selector as the API takes it in a query."""
+    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or []:
+        key, operator, values = one.get("key"), one.get("operator"), ",".join(one.get("values") or [])
+        parts.append(
+            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}.get(operator, f"!{key}")
+        )
+    return ",".join(parts)
 
 
 def _meets(expression: Object, labels: Labels) -> bool:

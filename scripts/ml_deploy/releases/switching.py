@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from ml_deploy.errors import Forbidden
 from ml_deploy.releases import rollout, snapshot
+from ml_deploy.releases.before_traffic import WORKLOADS
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colours import led_to, same, scaled, services_of
 from ml_deploy.releases.history import ref_of
 
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _SCALED = ("Deployment", "StatefulSet")
 _AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject", "VerticalPodAutoscaler")
 
@@ -51,13 +51,13 @@ def needed(cluster: Cluster, objects: Sequence[Object]) -> Switch | None:
     changed = [one for one in ours if id(one) in live and _selector(live[id(one)]) != _selector(one)]
     if not changed:
         return None
-    kinds = sorted({obj["kind"] for obj in objects if obj.get("kind") in _WORKLOADS})
+    kinds = sorted({obj["kind"] for obj in objects if obj.get("kind") in WORKLOADS})
     places = dict.fromkeys(ref_of(one, cluster.namespace).namespace for one in changed)
     there = [one for place in places for kind in kinds for one in live_workloads(cluster, kind, place)]
     services = [one for one in changed if leads_elsewhere(one, live[id(one)], objects, there)]
     if not services:
         return None
-    workloads = [obj for obj in objects if obj.get("kind") in _WORKLOADS]
+    workloads = [obj for obj in objects if obj.get("kind") in WORKLOADS]
     targets = [w for w in workloads if any(same(w, t) for s in services for t in led_to(s, workloads))]
     serving = [w for s in services for w in led_to(live[id(s)], there)]
     replicas = max((int((w.get("spec") or {}).get("replicas", 1)) for w in serving), default=0)
@@ -66,7 +66,7 @@ def needed(cluster: Cluster, objects: Sequence[Object]) -> Switch | None:
 
 def leads_elsewhere(service: Object, live: Object, objects: Sequence[Object], workloads: Sequence[Object]) -> bool:
     """Whether the live Service leads to none of the workloads that the release's one leads to."""
-    wanted = led_to(service, [obj for obj in objects if obj.get("kind") in _WORKLOADS])
+    wanted = led_to(service, [obj for obj in objects if obj.get("kind") in WORKLOADS])
     now = led_to(live, workloads)
     return bool(wanted) and not any(same(one, other) for one in wanted for other in now)
 

@@ -8,7 +8,7 @@ import pytest
 
 from ml_deploy.checks.http import Answer, Request
 from ml_deploy.errors import EndpointDown, InputError
-from ml_deploy.releases import before_traffic
+from ml_deploy.releases import before_traffic, selectors
 
 
 def workload(
@@ -118,4 +118,4 @@ def test_patience_ends_at_the_deadline() -> None:
     ("selector", "matches"), [({"app": "web"}, True), ({"app": "web", "x": "y"}, False), ({}, False), (None, False)]
 )
 def test_selectors(selector: dict[str, str] | None, matches: bool) -> None:
-    assert before_traffic.selects(selector, {"app": "web", "tier": "x"}) is matches
+    assert selectors.selects(selector, {"app": "web", "tier": "x"}) is matches

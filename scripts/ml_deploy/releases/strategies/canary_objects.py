@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from ml_deploy.releases.before_traffic import ROLE, selects
+from ml_deploy.releases.before_traffic import ROLE
 from ml_deploy.releases.cluster import Object
 from ml_deploy.releases.record_secrets import APP, REVISION
+from ml_deploy.releases.selectors import selects
 
 TRACK = "ml-deploy/track"
 #: Annotations of a canary's Deployment: the stable one's name, how many pods it had, the canary's share in percent.

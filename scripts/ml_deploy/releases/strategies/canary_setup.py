@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml_deploy.errors import Conflict, Forbidden, InputError
-from ml_deploy.releases import before_traffic, endpoint, ownership
+from ml_deploy.releases import before_traffic, endpoint, ownership, selectors
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.preflight import Right
@@ -60,7 +60,7 @@ def survey(
     template = stable["spec"]["template"]["metadata"].get("labels") or {}
     services = tuple(
         one for one in cluster.list("v1", "Service", ref.namespace)
-        if before_traffic.selects((one.get("spec") or {}).get("selector"), template)
+        if selectors.selects((one.get("spec") or {}).get("selector"), template)
         and not canary_objects.is_ours(one, app)
     )  # fmt: skip
     if not services:

@@ -13,9 +13,9 @@ from ml_deploy.checks.cases import parse
 from ml_deploy.checks.http import Answer, Endpoint, EndpointAccess, Request
 from ml_deploy.checks.load import Load, Plan, Sample
 from ml_deploy.errors import Conflict, EndpointDown, NoRelease, WrongAnswers
-from ml_deploy.releases.before_traffic import selects
 from ml_deploy.releases.cluster import Object, Ref
 from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, ROLLED_BACK, WAITING, Release
+from ml_deploy.releases.selectors import selects
 from ml_deploy.releases.strategies import canary_objects, canary_records
 from ml_deploy.releases.strategies.canary_edge import Edge
 from ml_deploy.releases.strategies.routes import CANARY, EDIT, TRACK
