@@ -83,8 +83,8 @@ def main(kubeconfig: str, namespace: str, when: str, at: int, what: str) -> None
     plan = Plan(
         app="web", objects=json.load(sys.stdin), strategy=what, cases=[case], canary=CanaryPlan(steps=(50, 100))
     )
-    with Lock(cluster, namespace, "web", holder=identity(), clock=time, tell=print).held(wait=60) as lock:
-        Deployment(cluster, plan, clock=time, until=time.monotonic() + 60, tell=print, guard=lock.guard).run()
+    with Lock(cluster, namespace, "web", holder=identity(), clock=time, tell=print).held(wait=60):
+        Deployment(cluster, plan, clock=time, until=time.monotonic() + 60, tell=print).run()
 
 
 if __name__ == "__main__":

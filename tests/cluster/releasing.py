@@ -35,9 +35,9 @@ def release(cluster: ApiServer, *objects: Object, answer: str = "", seconds: flo
     settled = {"app": "web", "strategy": "blue-green", "rollback_timeout": 30.0, **plan}
     namespaced = [{**o, "metadata": {**o["metadata"], "namespace": cluster.namespace}} for o in objects]
     wanted = Plan(objects=namespaced, cases=cases, **settled)
-    with Lock(cluster, cluster.namespace, wanted.app, holder=identity(), clock=time).held(wait=10) as lock:
+    with Lock(cluster, cluster.namespace, wanted.app, holder=identity(), clock=time).held(wait=10):
         until = time.monotonic() + seconds
-        deployment = Deployment(cluster, wanted, clock=time, until=until, tell=print, guard=lock.guard)
+        deployment = Deployment(cluster, wanted, clock=time, until=until, tell=print)
         try:
             return deployment.run()
         except MlDeployError as error:

@@ -64,10 +64,10 @@ def test_the_role_is_enough(limited: ApiServer, busybox: str) -> None:
     namespace = limited.namespace
     for number, objects in enumerate(([config("a", x="1"), service(), web(busybox, answer="v1")],
                                       [config("b", x="1"), service(), web(busybox, answer="v1", replicas=2)]), 1):  # fmt: skip
-        with Lock(limited, namespace, "web", holder=identity(), clock=time).held(wait=0) as lock:
+        with Lock(limited, namespace, "web", holder=identity(), clock=time).held(wait=0):
             plan = Plan(app="web", objects=objects, cases=[case], history_limit=2)
             until = time.monotonic() + 60
-            done = Deployment(limited, plan, clock=time, until=until, tell=print, guard=lock.guard).run()
+            done = Deployment(limited, plan, clock=time, until=until, tell=print).run()
         assert done.release and done.release.revision == number and done.release.state == "good"
     assert through_cluster(limited, namespace, "services/web:80")(case.request).status == 200
 

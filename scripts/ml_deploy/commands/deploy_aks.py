@@ -74,9 +74,9 @@ class _Run:
         inputs, clock = self._inputs, self._adapters.clock
         until = self._started + inputs.timeout
         self._make_namespace(cluster, wanted)
-        with alone(inputs, self._adapters, cluster, self._tell, patience=until - clock.monotonic()) as lock:
+        with alone(inputs, self._adapters, cluster, self._tell, patience=until - clock.monotonic()):
             plan = self._plan([one.object for one in wanted], asked)
-            deployment = Deployment(cluster, plan, clock=clock, until=until, tell=self._tell, guard=lock.guard)
+            deployment = Deployment(cluster, plan, clock=clock, until=until, tell=self._tell)
             try:
                 progress = deployment.run()
             except (MlDeployError, ApiError) as error:

@@ -36,17 +36,17 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     cluster = adapters.cluster(inputs.access())
     cluster.patience = inputs.timeout
     report.tell(f"{inputs.app}: {inputs.action} in namespace {cluster.namespace} of {cluster.server}")
-    with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()) as lock:
-        records = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
+    with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()):
+        records = Records(cluster, cluster.namespace, inputs.app, clock=clock)
         release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
         report.images = release.images
         plan = _plan(inputs, adapters, release, asked)
-        stage = Stage(cluster, plan, clock, until, report.tell, lock.guard, Progress(release=release), records)
+        stage = Stage(cluster, plan, clock, until, report.tell, Progress(release=release), records)
         if done:
             return _nothing_to_do(report, cluster, stage)
         if inputs.action == "reject":
             return _rejected(report, cluster, stage, f"rejected by {adapters.job.run_url or 'hand'}")
-        deployment = Deployment(cluster, plan, clock=clock, until=until, tell=report.tell, guard=lock.guard)
+        deployment = Deployment(cluster, plan, clock=clock, until=until, tell=report.tell)
         try:
             progress = deployment.finish(release)
         except (MlDeployError, ApiError) as error:

@@ -38,13 +38,11 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
             [str(ref_of(obj)) for obj in found.goes], found.stays, "Nothing was removed yet.", dry=True
         )
     preflight.check_rights(cluster, preflight.rights_to_delete(cluster, found.goes))
-    with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()) as lock:
-        guarded = Records(cluster, cluster.namespace, inputs.app, clock=clock, guard=lock.guard)
-        found = teardown.inventory(cluster, guarded)  # a deployment may have ended meanwhile
+    with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()):
+        found = teardown.inventory(cluster, records)  # a deployment may have ended meanwhile
         removed = teardown.tear_down(
-            cluster, guarded, found, by=adapters.job.run_url or "hand", until=until, clock=clock, tell=report.tell,
-            guard=lock.guard,
-        )  # fmt: skip
+            cluster, records, found, by=adapters.job.run_url or "hand", until=until, clock=clock, tell=report.tell
+        )
     report.tell(f"{inputs.app} is gone from namespace {cluster.namespace}")
     return report.torn_down(removed, found.stays)
 

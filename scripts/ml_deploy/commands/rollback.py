@@ -19,7 +19,6 @@ from ml_deploy.releases import endpoint, pod_images, restore, wait
 from ml_deploy.releases.before_traffic import first_patiently, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
-from ml_deploy.releases.lease import Lock
 from ml_deploy.releases.records import APP, RECORD, Records
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import Plan, Progress, Stage
@@ -112,27 +111,25 @@ class _Rollback:
         self._inputs, self._adapters, self._cluster, self._asked = inputs, adapters, cluster, asked
         self._started = adapters.clock.monotonic()
         self._until = adapters.clock.monotonic() + inputs.timeout
+        self._records = Records(cluster, cluster.namespace, inputs.app, clock=adapters.clock)
         self._current: Release | None = None
         self._result = Result(app=inputs.app, status=NOT_RESTORED)
 
     def run(self) -> Result:
         """Under the lock, unless there is nothing to do."""
-        clock = self._adapters.clock
-        unlocked = Records(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock)
-        history = unlocked.all()
+        history = self._records.all()
         if not self._see(history):
             raise self._unknown()
         if self._is_elsewhere(history):
             return self._nothing_to_do()
-        with alone(self._inputs, self._adapters, self._cluster, self._tell, patience=self._left() / 2) as lock:
-            records = Records(self._cluster, self._cluster.namespace, self._inputs.app, clock=clock, guard=lock.guard)
-            history = records.all()
+        with alone(self._inputs, self._adapters, self._cluster, self._tell, patience=self._left() / 2):
+            history = self._records.all()
             self._see(history)
             if self._is_elsewhere(history):
                 return self._nothing_to_do()
-            if canary_records.any_of(history) and self._without_canary(records, history, lock):
-                return self._after(records, self._current)
-            return self._restore(records, records.all(), lock)
+            if canary_records.any_of(history) and self._without_canary(history):
+                return self._after(self._current)
+            return self._restore(self._records.all())
 
     def _tell(self, words: str) -> None:
         self._adapters.console.line(f"{self._adapters.clock.monotonic() - self._started:6.1f} s  {words}")
@@ -159,13 +156,11 @@ class _Rollback:
         known = [one.revision for one in (self._current, waiting) if one]
         return told is not None and bool(known) and told not in known
 
-    def _without_canary(self, records: Records, history: Sequence[Release], lock: Lock) -> bool:
+    def _without_canary(self, history: Sequence[Release]) -> bool:
         """Take away the canary that waits, or that an ended run left; whether that was all that there was to do."""
         waiting, clock = canary_records.undecided(history), self._adapters.clock
-        stage = Stage(
-            self._cluster, Plan(app=self._inputs.app, objects=()), clock, self._until, self._tell, lock.guard,
-            Progress(release=waiting), records,
-        )  # fmt: skip
+        plan, progress = Plan(app=self._inputs.app, objects=()), Progress(release=waiting)
+        stage = Stage(self._cluster, plan, clock, self._until, self._tell, progress, self._records)
         if waiting is None or waiting.activated:
             canary_trial.clean(stage)
             return False
@@ -184,36 +179,35 @@ class _Rollback:
         self._result = replace(self._result, status=NOT_CURRENT, notes=(words,))
         return self.result()
 
-    def _restore(self, records: Records, history: Sequence[Release], lock: Lock) -> Result:
+    def _restore(self, history: Sequence[Release]) -> Result:
         assert self._current
-        target = self._target(records, history, lock)
-        target = records.load(target)
+        target = self._records.load(self._target(history))
         gone = image_checks.missing(self._inputs, self._adapters)
         pod_images.check_retained(self._cluster, target, history, gone)
         self._tell(f"restoring {target.row()}")
         done = restore.restore(
-            self._cluster, records, target, self._current, tell=self._tell, why=self._inputs.why,
-            guard=lock.guard, wait=wait.until(self._cluster, self._until, clock=self._adapters.clock, tell=self._tell),
+            self._cluster, self._records, target, self._current, tell=self._tell, why=self._inputs.why,
+            wait=wait.until(self._cluster, self._until, clock=self._adapters.clock, tell=self._tell),
         )  # fmt: skip
         removed = tuple(f"removed: {one}" for one in done.removed)
         self._result = replace(self._result, revision=done.release.revision, image=done.release.image,
                                notes=(*removed, *done.kept))  # fmt: skip
-        return self._after(records, done.release)
+        return self._after(done.release)
 
-    def _after(self, records: Records, serving: Release | None) -> Result:
+    def _after(self, serving: Release | None) -> Result:
         """Where it is reached, and what it answers."""
         assert serving
-        service = self._service(serving.objects or records.load(serving).objects)
+        service = self._service(serving.objects or self._records.load(serving).objects)
         if service:
             self._result = replace(
                 self._result, endpoint=endpoint.address(service, lambda: endpoint.nodes(self._cluster))
             )
-        self._ask(records, serving, service)
+        self._ask(serving, service)
         self._result = replace(self._result, status=ROLLED_BACK)
         self._tell(f"revision {serving.revision} serves again")
         return self.result()
 
-    def _target(self, records: Records, history: Sequence[Release], lock: Lock) -> Release:
+    def _target(self, history: Sequence[Release]) -> Release:
         assert self._current
         if self._inputs.to_revision is not None:
             named = restore.named(history, self._inputs.to_revision)
@@ -224,7 +218,7 @@ class _Rollback:
             target = restore.choose(history, self._current)
         except NoRelease as error:
             if self._current.state == FAILED:
-                raise self._out_of_traffic(records, lock, self._current, error) from error
+                raise self._out_of_traffic(self._current, error) from error
             raise
         if not target.good:
             self._adapters.console.warning(
@@ -233,8 +227,8 @@ class _Rollback:
             )
         return target
 
-    def _out_of_traffic(self, records: Records, lock: Lock, failed: Release, nothing: NoRelease) -> NoRelease:
-        services = restore.take_out_of_traffic(self._cluster, records, failed, tell=self._tell, guard=lock.guard)
+    def _out_of_traffic(self, failed: Release, nothing: NoRelease) -> NoRelease:
+        services = restore.take_out_of_traffic(self._cluster, self._records, failed, tell=self._tell)
         self._result = replace(self._result, status=OUT_OF_TRAFFIC)
         names = ", ".join(f"Service {name}" for name in services)
         did = (
@@ -253,7 +247,7 @@ class _Rollback:
         service = endpoint.service_of(objects, self._inputs.app)
         return self._cluster.get(ref_of(service, self._cluster.namespace)) if service else None
 
-    def _ask(self, records: Records, release: Release, service: Object | None) -> None:
+    def _ask(self, release: Release, service: Object | None) -> None:
         """Ask the golden predictions through the Service; a wrong answer is asked once more, for Services lag."""
         if not self._asked:
             return
@@ -271,7 +265,7 @@ class _Rollback:
             report = golden.judge(self._asked, ask)
         self._result = replace(self._result, cases=report)
         self._tell(report.sentence())
-        records.judge(release.revision, by="rollback", good=not report.failures, text=report.sentence())
+        self._records.judge(release.revision, by="rollback", good=not report.failures, text=report.sentence())
         if report.failures:
             raise wrong(report, f"Revision {release.revision}, restored,", "It is what serves now.")
 

@@ -73,7 +73,7 @@ def target(objects: Sequence[Object], *, images: Iterable[str] = ()) -> Target:
 
 def ask_before_traffic(
     cluster: Cluster, target: Target, cases: Sequence[Case], *, app: str, revision: int, wait: Wait, clock: Clock,
-    seconds: float, tell: Callable[[str], None], guard: Callable[[], None] = lambda: None,
+    seconds: float, tell: Callable[[str], None],
 ) -> Report:  # fmt: skip
     """Start one pod of the new template outside all traffic, ask it `cases`, remove it.
 
@@ -82,7 +82,6 @@ def ask_before_traffic(
     """
     pod = pod_of(target.workload, app=app, revision=revision, namespace=cluster.namespace, seconds=seconds)
     until = clock.monotonic() + seconds
-    guard()
     remove_leftovers(cluster, app, pod["metadata"]["namespace"])
     tell(f"before traffic: starting one pod of the new version beside the old one ({pod['metadata']['name']})")
     try:

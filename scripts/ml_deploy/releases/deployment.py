@@ -28,15 +28,14 @@ class Deployment:
     """Carries out a plan under a lock that the caller holds. `until` is the deadline on the clock's monotonic time."""
 
     def __init__(
-        self, cluster: Cluster, plan: Plan, *, clock: Clock, until: float, tell: Callable[[str], None],
-        guard: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self, cluster: Cluster, plan: Plan, *, clock: Clock, until: float, tell: Callable[[str], None]
+    ) -> None:
         self.progress = Progress()
-        self._cluster, self._plan, self._clock, self._tell, self._guard = cluster, plan, clock, tell, guard
+        self._cluster, self._plan, self._clock, self._tell = cluster, plan, clock, tell
         self._strategy = strategies.named(plan.strategy)
-        self._records = Records(cluster, cluster.namespace, plan.app, clock=clock, guard=guard)
+        self._records = Records(cluster, cluster.namespace, plan.app, clock=clock)
         self._before: Sequence[Release] = ()
-        self._stage = Stage(cluster, plan, clock, until, tell, guard, self.progress, self._records)
+        self._stage = Stage(cluster, plan, clock, until, tell, self.progress, self._records)
 
     def run(self) -> Progress:
         """All steps. Raises what stopped it; `progress` then tells how far it came, and whether it was rolled back."""
@@ -113,7 +112,7 @@ class Deployment:
     def _prune(self) -> None:
         if self._plan.prune:
             pruning = prune.planned(self._cluster, self._records, self._before, self._stage.objects)
-            self.progress.pruned = prune.carry_out(self._cluster, pruning, tell=self._tell, guard=self._guard)
+            self.progress.pruned = prune.carry_out(self._cluster, pruning, tell=self._tell)
 
     def _tidily(self, work: Callable[[], None]) -> None:
         """The release serves: what cannot be tidied is told, and left to the next deployment."""
@@ -158,9 +157,7 @@ class Deployment:
         try:
             target = self._records.load(restore.choose(history, failed))
         except NoRelease:
-            closed = restore.take_out_of_traffic(
-                self._cluster, self._records, failed, tell=self._tell, guard=self._guard
-            )
+            closed = restore.take_out_of_traffic(self._cluster, self._records, failed, tell=self._tell)
             progress.out_of_traffic = tuple(closed)
             return
         pod_images.check_retained(self._cluster, target, history, self._plan.missing_images)
@@ -168,7 +165,7 @@ class Deployment:
         self._tell(f"rolling back to revision {target.revision}, the newest before it that {judged}")
         progress.going_back_to = target
         done = restore.restore(
-            self._cluster, self._records, target, failed, tell=self._tell, why=why, guard=self._guard,
+            self._cluster, self._records, target, failed, tell=self._tell, why=why, adopt=self._plan.adopt,
             wait=wait.until(self._cluster, until, clock=self._clock, tell=self._tell),
         )  # fmt: skip
         progress.rolled_back_to = done.release

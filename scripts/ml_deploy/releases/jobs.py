@@ -35,9 +35,7 @@ def rehearse(cluster: Cluster, live: Object, wanted: Object, apply: Apply) -> Ap
     return replace(made, object=_as_in_place_of(live, made.object))
 
 
-def put(
-    cluster: Cluster, ref: Ref, live: Object, apply: Apply, *, tell: Callable[[str], None], guard: Callable[[], None]
-) -> Applied:
+def put(cluster: Cluster, ref: Ref, live: Object, apply: Apply, *, tell: Callable[[str], None]) -> Applied:
     """Apply a Job that exists already, replacing it where it has to run again.
 
     Raises TimedOut when the old one's pods do not end, ApiError when the server refuses the new one.
@@ -51,7 +49,7 @@ def put(
         tell(f"{ref} is another one by now: the one that runs is ended and replaced")
     else:
         tell(f"{ref} has finished: it is replaced, and runs again")
-    _remove(cluster, ref, str(live["metadata"]["uid"]), guard)
+    _remove(cluster, ref, str(live["metadata"]["uid"]))
     return apply()
 
 
@@ -59,9 +57,8 @@ def _immutable(error: ApiError) -> bool:
     return error.code == 422 and "field is immutable" in error.message
 
 
-def _remove(cluster: Cluster, ref: Ref, uid: str, guard: Callable[[], None]) -> None:
+def _remove(cluster: Cluster, ref: Ref, uid: str) -> None:
     """Delete a Job with its pods and wait until they are gone: two of a kind never run at once."""
-    guard()
     try:
         cluster.delete(ref, uid=uid, propagation="Foreground")
     except ApiError as error:

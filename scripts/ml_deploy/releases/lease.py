@@ -1,10 +1,11 @@
 """One deployment of an app at a time: a Lease `ml-deploy.<app>` in the app's namespace.
 
-    with Lock(cluster, namespace, app, holder=identity(job.run_url), clock=clock, tell=console.line).held(wait=120) as lock:
-        lock.guard()   # before every write
+    with Lock(cluster, namespace, app, holder=identity(job.run_url), clock=clock, tell=console.line).held(wait=120):
+        ...
 
 The lease is renewed by a thread. A holder that could not renew for two thirds of it (its machine was paused, the API
-server away) must not write any more: `guard` raises. Takeover is by resourceVersion, so of two only one gets it.
+server away) must not write any more: while the lock is held, the connection asks `guard` before each attempt to write,
+whoever writes. Takeover is by resourceVersion, so of two only one gets it.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Lock:
             self._clock.sleep(_POLL)
 
     def guard(self) -> None:
-        """To be called before every write. Raises Conflict once two thirds of the lease passed unrenewed."""
+        """Asked before every write. Raises Conflict once two thirds of the lease passed unrenewed."""
         if not self._lost and self._renewed is not None and self._age() <= self._seconds * 2 / 3:
             return
         why = self._lost or f"it could not be renewed for {self._age():.0f} s"

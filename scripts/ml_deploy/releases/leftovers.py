@@ -20,7 +20,6 @@ KINDS = (("apps/v1", "Deployment"), ("policy/v1", "PodDisruptionBudget"), ("netw
 _PAUSE = 0.1
 
 Tell = Callable[[str], None]
-Guard = Callable[[], None]
 
 
 def of_colours(cluster: Cluster, app: str, *, colour: str = "") -> list[Object]:
@@ -62,7 +61,7 @@ def beside(cluster: Cluster, obj: Object) -> Object | None:
     return None
 
 
-def remove(cluster: Cluster, objects: Sequence[Object], *, tell: Tell, guard: Guard) -> list[Object]:
+def remove(cluster: Cluster, objects: Sequence[Object], *, tell: Tell) -> list[Object]:
     """Delete these live objects, but no Deployment that a Service leads to (it is told); returns those deleted.
 
     Raises Forbidden where nobody may know which Services lead where.
@@ -75,7 +74,7 @@ def remove(cluster: Cluster, objects: Sequence[Object], *, tell: Tell, guard: Gu
         if leading:
             tell(f"{ref_of(obj)} is left: Service {', '.join(leading)} still leads to it")
             return deleted
-        if removal.delete(cluster, ref_of(obj), obj["metadata"]["uid"], guard):
+        if removal.delete(cluster, ref_of(obj), obj["metadata"]["uid"]):
             tell(f"removed {ref_of(obj)}")
             deleted.append(obj)
     return deleted

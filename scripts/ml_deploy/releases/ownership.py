@@ -92,14 +92,14 @@ def scaled_in(objects: Iterable[Object], here: str) -> list[str]:
 class Applier:
     """Applies a release's objects under the ownership rules; deploy-aks and rollback both use it.
 
-    guard: called before each write (see `lease.Lock`). adopt: take over what Helm, Argo CD or Flux own.
+    adopt: take over what Helm, Argo CD or Flux own.
     """
 
     def __init__(
         self, cluster: Cluster, app: str, objects: Sequence[Object], *, tell: Tell,
-        guard: Callable[[], None] = lambda: None, adopt: bool = False,
+        adopt: bool = False,
     ) -> None:  # fmt: skip
-        self._cluster, self._app, self._tell, self._guard, self._adopt = cluster, app, tell, guard, adopt
+        self._cluster, self._app, self._tell, self._adopt = cluster, app, tell, adopt
         self._ruled = {place: self._autoscaled(objects, place) for place in scaled_in(objects, cluster.namespace)}
 
     def apply(self, obj: Object, *, dry_run: bool = False) -> Applied:
@@ -117,20 +117,15 @@ class Applier:
             self._migrate(ref)
         if live and ref.kind == "Job":
             return replace(self._replace_job(ref, live, wanted, dry_run), live=live)
-        return replace(self._guarded(ref, wanted, dry_run), live=live)
+        return replace(self._apply(ref, wanted, dry_run), live=live)
 
     def _replace_job(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Applied:
         def apply() -> Applied:
-            return self._guarded(ref, wanted, dry_run)
+            return self._apply(ref, wanted, dry_run)
 
         if dry_run:
             return jobs.rehearse(self._cluster, live, wanted, apply)
-        return jobs.put(self._cluster, ref, live, apply, tell=self._tell, guard=self._guard)
-
-    def _guarded(self, ref: Ref, wanted: Object, dry_run: bool) -> Applied:
-        if not dry_run:
-            self._guard()
-        return self._apply(ref, wanted, dry_run)
+        return jobs.put(self._cluster, ref, live, apply, tell=self._tell)
 
     def _leave_replicas(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Object:
         """The object without its number of replicas (a dry run, which hands nothing over, keeps the live number)."""
@@ -163,7 +158,6 @@ class Applier:
         if theirs:  # else it is what we ourselves changed between two deployments, such as a number of pods
             managers = ", ".join(sorted({manager for manager, _ in theirs}))
             self._tell(f"{ref}: taking over {', '.join(field for _, field in theirs)} from {managers}")
-        self._guard()
 
     def _autoscaled(self, objects: Sequence[Object], place: str) -> set[tuple[str, str]]:
         try:
@@ -185,7 +179,6 @@ class Applier:
             fields = change(live) if live else None
             if not live or fields is None:
                 return None
-            self._guard()
             version = live["metadata"]["resourceVersion"]
             patch = [{"op": "replace", "path": "/metadata/resourceVersion", "value": version},
                      {"op": "replace", "path": "/metadata/managedFields", "value": fields}]  # fmt: skip

@@ -70,16 +70,14 @@ def _plain(obj: Object) -> str:
     return base_of(obj) or str(obj["metadata"]["name"]).removesuffix("-canary")
 
 
-def carry_out(
-    cluster: Cluster, pruning: Pruning, *, tell: Callable[[str], None], guard: Callable[[], None]
-) -> tuple[str, ...]:
+def carry_out(cluster: Cluster, pruning: Pruning, *, tell: Callable[[str], None]) -> tuple[str, ...]:
     """Remove what goes; returns it in words. What stays is told."""
     for words in pruning.stays:
         tell(words)
     removed = []
     for obj in pruning.goes:
         ref = ref_of(obj)
-        if removal.delete(cluster, ref, obj["metadata"]["uid"], guard):
+        if removal.delete(cluster, ref, obj["metadata"]["uid"]):
             removed.append(str(ref))
             tell(f"removed {ref}, which this release does not have any more")
     return tuple(removed)

@@ -21,7 +21,7 @@ shown: `objects` is left out of every `repr`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Protocol
@@ -71,12 +71,10 @@ class Time(Protocol):
 
 
 class Records:
-    """The history of one app in one namespace. `guard` is called before each write (see `lease.Lock`)."""
+    """The history of one app in one namespace."""
 
-    def __init__(
-        self, cluster: Cluster, namespace: str, app: str, *, clock: Time, guard: Callable[[], None] = lambda: None
-    ) -> None:
-        self._cluster, self._clock, self._guard = cluster, clock, guard
+    def __init__(self, cluster: Cluster, namespace: str, app: str, *, clock: Time) -> None:
+        self._cluster, self._clock = cluster, clock
         self.namespace, self.app = namespace, app
 
     def all(self) -> list[Release]:
@@ -205,7 +203,6 @@ class Records:
             new = changed(decode(secret), state, verdict, activated, uids, why)
             if judged and new.activated and new.state in (DEPLOYED, JUDGED_GOOD, FAILED):
                 new = replace(new, state=JUDGED_GOOD if new.good else FAILED)
-            self._guard()
             try:
                 self._cluster.patch(self._ref(release.name), patch_of(new, secret, with_uids=uids is not None))
                 return replace(new, objects=release.objects)
@@ -242,7 +239,6 @@ class Records:
 
     def _create(self, secret: Object) -> None:
         """Create a Secret; one that a killed run left half-written under the same name is replaced."""
-        self._guard()
         try:
             self._cluster.create(secret)
         except ApiError as error:
@@ -257,7 +253,6 @@ class Records:
             self._cluster.create(secret)
 
     def _delete(self, name: str) -> None:
-        self._guard()
         self._cluster.delete(self._ref(name))
 
     def _ref(self, name: str) -> Ref:

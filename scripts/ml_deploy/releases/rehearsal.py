@@ -7,7 +7,7 @@ long as the pod lives; what can harm nobody (accounts, rights, claims) is made a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ml_deploy.errors import AuthFailed, Forbidden, Unreachable
@@ -30,7 +30,7 @@ def needed_ahead(cluster: Cluster, objects: Sequence[Object]) -> list[Object]:
 
 @contextmanager
 def configured(
-    cluster: Cluster, workload: Object, objects: Sequence[Object], *, app: str, revision: int, guard: Callable[[], None]
+    cluster: Cluster, workload: Object, objects: Sequence[Object], *, app: str, revision: int
 ) -> Iterator[Object]:
     """The workload with a template that uses copies of the release's new config maps and secrets; they go afterwards."""
     _remove_leftovers(cluster, app, (workload.get("metadata") or {}).get("namespace") or cluster.namespace)
@@ -38,7 +38,6 @@ def configured(
     rewritten, copies = with_copies(cluster, workload, objects, ending=f"-r{revision}-before-traffic", labels=labels)
     try:
         for one in copies:
-            guard()
             cluster.create(one)
         yield rewritten
     finally:

@@ -29,7 +29,7 @@ def reject(stage: Stage, *, why: str) -> Progress:
 def _undo_promotion(stage: Stage, why: str) -> None:
     target = restore.choose(stage.records.all(), stage.release)
     done = restore.restore(
-        stage.cluster, stage.records, target, stage.release, tell=stage.tell, why=why, guard=stage.guard,
+        stage.cluster, stage.records, target, stage.release, tell=stage.tell, why=why,
         wait=wait.until(stage.cluster, stage.until, clock=stage.clock, tell=stage.tell),
     )  # fmt: skip
     stage.progress.rolled_back_to = done.release

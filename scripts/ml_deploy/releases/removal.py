@@ -6,8 +6,6 @@ mark, what somebody else made anew under the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.record_secrets import APP
 
@@ -46,9 +44,8 @@ def is_namespaced(cluster: Cluster, ref: Ref) -> bool:
     return bool(known and known.namespaced)
 
 
-def delete(cluster: Cluster, ref: Ref, uid: str, guard: Callable[[], None], *, propagation: str = "Background") -> bool:
+def delete(cluster: Cluster, ref: Ref, uid: str, *, propagation: str = "Background") -> bool:
     """Delete the very object that has this UID; False when it is gone, or another one bears the name by now."""
-    guard()
     try:
         return cluster.delete(ref, uid=uid, propagation=propagation)
     except ApiError as error:

@@ -90,7 +90,7 @@ def nothing(history: Sequence[Release], current: Release) -> NoRelease:
 
 def restore(
     cluster: Cluster, records: Records, target: Release, current: Release | None, *, wait: WaitAll, tell: Tell,
-    why: str = "", guard: Callable[[], None] = lambda: None, adopt: bool = False,
+    why: str = "", adopt: bool = False,
 ) -> Restored:  # fmt: skip
     """Bring `target` back and undo `current`. Call with the lock held; run again, it finishes what was begun.
 
@@ -98,7 +98,7 @@ def restore(
     Raises RolloutFailed when the old release does not get ready, Conflict, or NoRelease when its record is incomplete.
     """
     target = target if target.objects else records.load(target)
-    work = _Work(cluster, target, wait, tell, guard, adopt)
+    work = _Work(cluster, target, wait, tell, adopt)
     switch = switching.needed(cluster, target.objects)
     applied = work.switched_at_once(switch) if switch else []
     undone = records.load(current) if current and current.revision != target.revision else None
@@ -106,13 +106,13 @@ def restore(
         undone = records.update(undone, why=why)
     applied += work.all_but(applied, switch)
     target = records.applied(target, applied)
-    _free_stuck_pods(cluster, applied, tell=tell, guard=guard)
+    _free_stuck_pods(cluster, applied, tell=tell)
     try:
         wait(applied)
     except RolloutFailed:
         records.update(target, why="a rollback to it did not get ready")
         raise
-    removed, left = _remove_extra(cluster, target, undone, tell=tell, guard=guard) if undone else ((), ())
+    removed, left = _remove_extra(cluster, target, undone, tell=tell) if undone else ((), ())
     if undone:
         undone = records.mark(undone, _undone_state(target, undone))
     target = records.reinstate(target)
@@ -126,9 +126,7 @@ def _undone_state(target: Release, undone: Release) -> str:
     return undone.state if undone.state == FAILED else SUPERSEDED
 
 
-def take_out_of_traffic(
-    cluster: Cluster, records: Records, failed: Release, *, tell: Tell, guard: Callable[[], None] = lambda: None
-) -> list[str]:
+def take_out_of_traffic(cluster: Cluster, records: Records, failed: Release, *, tell: Tell) -> list[str]:
     """A first release that failed: its Services lead nowhere from now on; its pods stay, to be looked at.
 
     Returns the Services' names; the next deployment puts them back into traffic. Only the selector changes, so this
@@ -138,7 +136,7 @@ def take_out_of_traffic(
     services = [
         obj for obj in failed.objects if obj.get("kind") == "Service" and (obj.get("spec") or {}).get("selector")
     ]
-    applier = Applier(cluster, failed.app, failed.objects, tell=tell, guard=guard)
+    applier = Applier(cluster, failed.app, failed.objects, tell=tell)
     done = []
     for service in services:
         if cluster.get(ref_of(service, failed.namespace)):
@@ -159,7 +157,6 @@ class _Work:
     target: Release
     wait: WaitAll
     tell: Tell
-    guard: Callable[[], None]
     adopt: bool
     kept: list[str] = field(default_factory=list)
 
@@ -176,7 +173,7 @@ class _Work:
         done = [applier.apply(obj).object for obj in switch.services]
         names = ", ".join(obj["metadata"]["name"] for obj in switch.services)
         self.tell(f"Service {names} leads to revision {self.target.revision} again")
-        switching.raise_replicas(switch, self.cluster, self.guard)
+        switching.raise_replicas(switch, self.cluster)
         return done
 
     def all_but(self, done: Sequence[Object], switch: Switch | None) -> list[Object]:
@@ -184,10 +181,10 @@ class _Work:
         left = [obj for obj in self.target.objects if not any(same(obj, one) for one in done)]
         if done or not switch:
             return self._apply(left)
-        return switching.carried_out(switch, self.cluster, left, put=self._apply, ready=self.wait, guard=self.guard)
+        return switching.carried_out(switch, self.cluster, left, put=self._apply, ready=self.wait)
 
     def _applier(self) -> Applier:
-        return Applier(self.cluster, self.target.app, self.target.objects, tell=self.tell, guard=self.guard,
+        return Applier(self.cluster, self.target.app, self.target.objects, tell=self.tell,
                        adopt=self.adopt)  # fmt: skip
 
     def _apply(self, objects: Sequence[Object]) -> list[Object]:
@@ -212,7 +209,7 @@ def _left_alone(obj: Object, live: Object | None) -> str:
     return ""
 
 
-def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell, guard: Callable[[], None]) -> None:
+def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell) -> None:
     """A StatefulSet waits for a pod of the bad revision to get ready before it replaces it, for ever: delete such pods."""
     for obj in applied:
         if obj.get("kind") != "StatefulSet":
@@ -222,7 +219,7 @@ def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell,
             if stuck(pod, obj["metadata"]["uid"], wanted):
                 ref = ref_of(pod)
                 tell(f"{ref} is stuck on the bad revision: deleted, its StatefulSet makes it anew")
-                removal.delete(cluster, ref, pod["metadata"]["uid"], guard)
+                removal.delete(cluster, ref, pod["metadata"]["uid"])
 
 
 def stuck(pod: Object, owner: str, template: Object) -> bool:
@@ -276,9 +273,7 @@ def _another_colour(live: Object, objects: Sequence[Object]) -> bool:
     return bool(base_of(live)) or any(base_of(obj) == name and obj["kind"] == live["kind"] for obj in objects)
 
 
-def _remove_extra(
-    cluster: Cluster, target: Release, undone: Release, *, tell: Tell, guard: Callable[[], None]
-) -> tuple[list[str], list[str]]:
+def _remove_extra(cluster: Cluster, target: Release, undone: Release, *, tell: Tell) -> tuple[list[str], list[str]]:
     removed, left = [], []
     for obj in extra(target, undone):
         ref = ref_of(obj, undone.namespace)
@@ -289,7 +284,7 @@ def _remove_extra(
         if reason:
             left.append(f"{ref} is left: it {reason}")
             tell(left[-1])
-        elif removal.delete(cluster, ref, live["metadata"]["uid"], guard):
+        elif removal.delete(cluster, ref, live["metadata"]["uid"]):
             removed.append(str(ref))
             tell(f"removed {ref}, which only revision {undone.revision} had")
     return removed, left

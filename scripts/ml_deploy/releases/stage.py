@@ -107,7 +107,6 @@ class Stage:
     clock: Clock
     until: float
     tell: Callable[[str], None]
-    guard: Callable[[], None]
     progress: Progress
     records: Records
     objects: Sequence[Object] = ()
@@ -167,7 +166,7 @@ class Stage:
 
     def _applier(self, objects: Sequence[Object]) -> Applier:
         live = snapshot.listed(self.cluster, objects)
-        return Applier(live, self.plan.app, self.objects, tell=self.tell, guard=self.guard, adopt=self.plan.adopt)
+        return Applier(live, self.plan.app, self.objects, tell=self.tell, adopt=self.plan.adopt)
 
     def _apply(self, applier: Applier, obj: Object) -> Object:
         done = self._applied(applier, obj)

@@ -73,12 +73,12 @@ def leads_elsewhere(service: Object, live: Object, objects: Sequence[Object], wo
 
 def carried_out(
     switch: Switch, cluster: Cluster, objects: Sequence[Object], *, put: Put,
-    ready: Callable[[Sequence[Object]], object], guard: Callable[[], None],
+    ready: Callable[[Sequence[Object]], object],
 ) -> list[Object]:  # fmt: skip
     """Workloads and all else first, until they are ready; then what users and autoscalers go by."""
     first = [with_replicas(switch, obj) for obj in objects if not switch.moves(obj)]
     applied = put(first)
-    raise_replicas(switch, cluster, guard)
+    raise_replicas(switch, cluster)
     ready([one for one in applied if any(same(one, target) for target in switch.targets)])
     return [*applied, *put([*switch.services, *switch.autoscalers])]
 
@@ -106,12 +106,11 @@ def with_replicas(switch: Switch, obj: Object) -> Object:
     return {**obj, "spec": {**obj["spec"], "replicas": wanted}} if wanted else obj
 
 
-def raise_replicas(switch: Switch, cluster: Cluster, guard: Callable[[], None]) -> None:
+def raise_replicas(switch: Switch, cluster: Cluster) -> None:
     """Give autoscaled targets that exist already as many pods as serve elsewhere now."""
     for target in switch.targets:
         live = cluster.get(ref_of(target, cluster.namespace)) if _ruled(switch, target) else None
         if live and int(live["spec"].get("replicas", 1)) < switch.replicas:
-            guard()
             cluster.patch(ref_of(live), {"spec": {"replicas": switch.replicas}})
 
 

@@ -88,7 +88,6 @@ def torn_down(cluster: Cluster, records: Records) -> str:
 
 def tear_down(
     cluster: Cluster, records: Records, found: Inventory, *, by: str, until: float, clock: Clock, tell: Tell,
-    guard: Callable[[], None],
 ) -> list[str]:  # fmt: skip
     """Remove what goes, wait until it is gone, then the records and the lock. Call with the lock held.
 
@@ -98,14 +97,13 @@ def tear_down(
     removed = []
     for obj in found.goes:
         ref = ref_of(obj)
-        if removal.delete(cluster, ref, obj["metadata"]["uid"], guard, propagation="Foreground"):
+        if removal.delete(cluster, ref, obj["metadata"]["uid"], propagation="Foreground"):
             removed.append(str(ref))
             tell(f"removing {ref}")
     _wait_until_gone(cluster, found.goes, until=until, clock=clock)
     _note(cluster, records, by, clock)
     revisions = records.remove_all()
     tell(f"removed the records of {revisions} revision{'s' if revisions != 1 else ''}")
-    guard()
     cluster.delete(Ref("coordination.k8s.io/v1", "Lease", records.namespace, f"ml-deploy.{records.app}"))
     return removed
 

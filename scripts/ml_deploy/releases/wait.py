@@ -287,9 +287,7 @@ class _Wait:
             what, hint = f"{first.cause.rstrip('.')} ({what})", hint or first.remedy
         reasons = "\n".join(f"- **{w.ref.kind} {w.ref.name}**: {_words(w.verdict)}" for w in waiting)
         told = "\n".join(f"- {f.where}: {f.cause}\n  {f.remedy}" for f in findings)
-        logs = "".join(
-            f"\nLast lines of `{f.pod}/{f.container}`:\n\n{fenced(log)}\n" for log, f in self._logs.items()
-        )
+        logs = "".join(f"\nLast lines of `{f.pod}/{f.container}`:\n\n{fenced(log)}\n" for log, f in self._logs.items())
         return RolloutFailed(
             (what if what.startswith(who) else f"{who}: {what}").rstrip(".") + ".", hint=hint or _HINT,
             details="\n".join(part for part in (reasons, told, logs) if part),

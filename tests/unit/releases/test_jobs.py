@@ -58,13 +58,13 @@ def put(cluster: FakeCluster, live: Object, *answers: Applied | ApiError) -> lis
             raise answer
         return answer
 
-    jobs.put(cast(Cluster, cluster), REF, live, apply, tell=lambda _: None, guard=lambda: cluster.calls.append("guard"))
+    jobs.put(cast(Cluster, cluster), REF, live, apply, tell=lambda _: None)
     return cluster.calls
 
 
 DONE = Applied({})
 GONE = Event("DELETED", job())
-REPLACED = ["guard", "delete migrate u1 Foreground", "apply"]
+REPLACED = ["delete migrate u1 Foreground", "apply"]
 
 
 def test_one_that_runs_unchanged_is_left() -> None:

@@ -74,7 +74,7 @@ def test_only_what_the_release_before_had_and_this_one_has_not() -> None:
     cluster = FakeCluster(*(live("ConfigMap", name) for name in "abc"), live("Service", "s"))
     found = planned(cluster, [old], obj("ConfigMap", "a"))
     assert [one["metadata"]["name"] for one in found.goes] == ["s", "b"] and found.stays == ()
-    removed = prune.carry_out(cast(Cluster, cluster), found, tell=lambda _: None, guard=lambda: None)
+    removed = prune.carry_out(cast(Cluster, cluster), found, tell=lambda _: None)
     assert cluster.deleted == [("s", "u-s"), ("b", "u-b")] and removed[0] == "Service s in namespace ml"
 
 

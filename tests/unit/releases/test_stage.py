@@ -61,7 +61,7 @@ def put(obj: Object, refusals: int, error: ApiError = UNKNOWN) -> Clock:
     clock, progress = Clock(), Progress(release=Release("wine", "ml", 1))
     stage = Stage(
         cast(Cluster, FakeCluster(refusals, error)), Plan(app="wine", objects=[]), clock, 100.0, lambda _: None,
-        lambda: None, progress, cast(Records, FakeRecords()), [CRD, MODEL, OTHER],
+        progress, cast(Records, FakeRecords()), [CRD, MODEL, OTHER],
     )  # fmt: skip
     assert stage.put([obj])[0]["metadata"]["uid"] == "u"
     return clock

@@ -88,7 +88,7 @@ def test_workloads_are_ready_before_users_and_autoscalers_follow() -> None:
     def ready(objects: Sequence[Object]) -> None:
         done.append(f"{len(objects)} ready")
 
-    switching.carried_out(switch, cast(Cluster, live), release, put=put, ready=ready, guard=lambda: None)
+    switching.carried_out(switch, cast(Cluster, live), release, put=put, ready=ready)
     assert done == ["Deployment 5", "1 ready", "Service", "HorizontalPodAutoscaler"]
 
 
@@ -103,10 +103,10 @@ def test_the_number_of_pods(said: int | None, ruled: bool, gets: int) -> None:
 def test_an_idle_target_under_an_autoscaler_gets_as_many_pods() -> None:
     switch = Switch([service("web")], [scaler("web")], [workload("web")], 5)
     live = FakeCluster(workload("web", replicas=2))
-    switching.raise_replicas(switch, cast(Cluster, live), lambda: None)
+    switching.raise_replicas(switch, cast(Cluster, live))
     assert live.patched == [("web", {"spec": {"replicas": 5}})]
     enough = FakeCluster(workload("web", replicas=6))
-    switching.raise_replicas(switch, cast(Cluster, enough), lambda: None)
+    switching.raise_replicas(switch, cast(Cluster, enough))
     assert enough.patched == []
 
 

@@ -127,7 +127,7 @@ def tear_down(cluster: FakeCluster, *objects: Object) -> list[str]:
     records = FakeRecords(cluster, *objects)
     return teardown.tear_down(
         cast(Cluster, cluster), cast(Records, records), Inventory(objects), by="hand", until=2.0, clock=Clock(),
-        tell=lambda _: None, guard=lambda: None,
+        tell=lambda _: None,
     )  # fmt: skip
 
 

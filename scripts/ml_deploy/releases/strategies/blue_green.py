@@ -110,14 +110,14 @@ class BlueGreen:
             recorded = {uid for release in history for uid in release.uids.values()}
             mine = [obj for obj in found if _colour(obj) == self._by.colour]
             old += leftovers.plain(cluster, app, mine, recorded)
-        leftovers.remove(cluster, old, tell=stage.tell, guard=stage.guard)
+        leftovers.remove(cluster, old, tell=stage.tell)
 
     def withdraw(self, stage: Stage) -> None:
         """The new colour goes: no user has reached it. Policies that were changed for it are what they were."""
         if not self._begun:
             return
         found = leftovers.of_colours(stage.cluster, stage.plan.app, colour=self._by.colour)
-        leftovers.remove(stage.cluster, found, tell=stage.tell, guard=stage.guard)
+        leftovers.remove(stage.cluster, found, tell=stage.tell)
         before = stage.records.load(stage.progress.previous).objects if stage.progress.previous else ()
         changed = [one for one in before if one["kind"] == "NetworkPolicy" and _is_put(stage, one)]
         stage.put_ahead(changed)
@@ -145,7 +145,7 @@ class BlueGreen:
         """What an older release left in the chosen colour goes, pods first."""
         old = leftovers.of_colours(stage.cluster, stage.plan.app, colour=self._by.colour)
         if old:
-            gone = leftovers.remove(stage.cluster, old, tell=stage.tell, guard=stage.guard)
+            gone = leftovers.remove(stage.cluster, old, tell=stage.tell)
             deployments = [one for one in gone if one["kind"] == "Deployment"]
             seconds = min(stage.left(), _SLOWEST_LEAVING)
             if not leftovers.wait_until_leaving(stage.cluster, deployments, clock=stage.clock, seconds=seconds):

@@ -34,12 +34,10 @@ class Rolling:
             return None
         target = before_traffic.target(stage.objects, images=plan.images)
         stage.put_ahead(rehearsal.needed_ahead(cluster, stage.objects))
-        with rehearsal.configured(
-            cluster, target.workload, stage.objects, app=plan.app, revision=revision, guard=stage.guard
-        ) as workload:
+        with rehearsal.configured(cluster, target.workload, stage.objects, app=plan.app, revision=revision) as workload:
             return before_traffic.ask_before_traffic(
                 cluster, replace(target, workload=workload), plan.cases, app=plan.app, revision=revision,
-                wait=stage.wait_for_one, clock=stage.clock, seconds=stage.left(), tell=stage.tell, guard=stage.guard,
+                wait=stage.wait_for_one, clock=stage.clock, seconds=stage.left(), tell=stage.tell,
             )  # fmt: skip
 
     def into_traffic(self, stage: Stage) -> Ending:
@@ -47,8 +45,7 @@ class Rolling:
         stage.activate()
         switch = switching.needed(stage.cluster, stage.objects)
         if switch:
-            switching.carried_out(switch, stage.cluster, stage.objects, put=stage.put, ready=stage.wait_for,
-                                  guard=stage.guard)  # fmt: skip
+            switching.carried_out(switch, stage.cluster, stage.objects, put=stage.put, ready=stage.wait_for)
         else:
             stage.put(stage.objects)
         stage.wait_for_all(stable_for=stage.plan.stable_for)
@@ -57,7 +54,7 @@ class Rolling:
     def afterwards(self, stage: Stage) -> None:
         """The old pods went as the new ones came; colours of an earlier strategy go now."""
         found = leftovers.of_colours(stage.cluster, stage.plan.app)
-        leftovers.remove(stage.cluster, found, tell=stage.tell, guard=stage.guard)
+        leftovers.remove(stage.cluster, found, tell=stage.tell)
 
     def withdraw(self, stage: Stage) -> None:
         """Nothing to remove: the pod that was asked is gone already."""
