@@ -237,6 +237,8 @@ def rights(
     if cases:
         needed += [Right(verb, "", "pods", here) for verb in ("create", "get", "watch", "delete")]
         needed += [Right(verb, "", "pods/proxy", here) for verb in ("get", "create")]
+        config = any(obj["kind"] == "ConfigMap" for obj in objects)  # the pod that is asked gets a copy of its own
+        needed += [Right(verb, "", "configmaps", here) for verb in ("list", *(("delete",) if config else ()))]
     return list(dict.fromkeys(needed))
 
 

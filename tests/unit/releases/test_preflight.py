@@ -137,6 +137,12 @@ def test_rights_for_cases_are_needed_only_with_cases() -> None:
     assert not [one for one in without if one.resource == "pods/proxy"]
 
 
+def test_copies_of_configuration_that_cases_need_are_asked_for_ahead() -> None:
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ml"}}
+    needed = preflight.rights(fake(), [config], deploys=True, cases=True)
+    assert {one.verb for one in needed if one.resource == "configmaps"} == {"get", "create", "patch", "list", "delete"}
+
+
 def test_a_dry_run_needs_no_right_to_keep_records() -> None:
     needed = preflight.rights(fake(), [deployment()], deploys=False, cases=False)
     assert {one.resource for one in needed} == {"deployments", "horizontalpodautoscalers"}
