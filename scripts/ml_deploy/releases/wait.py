@@ -124,6 +124,7 @@ class _Wait:
                     break
         finally:
             getattr(events, "close", lambda: None)()  # its threads end now, not when the error has been told
+        self._look()  # what is true at the end, for the last look may be some seconds old
         if self._done_since is not None:
             raise self._failed(f"ready, but not for {self._stable_for:g} s within {self._seconds:.0f} s")
         raise self._failed(f"not ready within {self._seconds:.0f} s")
