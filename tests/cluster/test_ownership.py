@@ -143,6 +143,19 @@ def test_under_an_autoscaler_the_live_number_of_replicas_stays(
     assert live(cluster, "Deployment", "web")["spec"]["replicas"] == 6
 
 
+def test_an_autoscaler_that_is_gone_has_no_say(cluster: ApiServer, kubectl: Kubectl) -> None:
+    applier(cluster).apply(paused(2))
+    scale = ("patch", "deployment", "web", "--subresource", "scale", "-p", '{"spec":{"replicas":5}}')
+    kubectl(*scale, "--field-manager", "kube-controller-manager")
+    said: list[str] = []
+    assert applier(cluster, said=said).apply(paused(3), dry_run=True).object["spec"]["replicas"] == 3
+    applier(cluster, said=said).apply(paused(3))
+    assert live(cluster, "Deployment", "web")["spec"]["replicas"] == 3
+    assert said == [
+        f"Deployment web in namespace {cluster.namespace}: taking over .spec.replicas from kube-controller-manager"
+    ]
+
+
 def test_a_new_workload_under_an_autoscaler_starts_with_the_manifests_number(cluster: ApiServer) -> None:
     applier(cluster, HPA).apply(paused(3))
     assert live(cluster, "Deployment", "web")["spec"]["replicas"] == 3

@@ -32,6 +32,8 @@ _OWNERS = (
     ("label", "kustomize.toolkit.fluxcd.io/name", "Flux kustomization"),
     ("label", "helm.toolkit.fluxcd.io/name", "Flux Helm release"),
 )  # fmt: skip
+#: What an autoscaler has left behind; where one still rules, we have no number of replicas to set.
+_SCALED = [(manager, ".spec.replicas") for manager in ("kube-controller-manager", "keda-operator")]
 _TRIES = 5
 
 Tell = Callable[[str], None]
@@ -148,8 +150,8 @@ class Applier:
         return self._cluster.apply(wanted, dry_run=dry_run)  # it changed under each of our attempts
 
     def _may_force(self, ref: Ref, conflicts: Sequence[tuple[str, str]], error: ApiError, dry_run: bool) -> None:
-        """Over kubectl (or with `adopt` anybody): said. Raises Conflict otherwise."""
-        others = sorted({manager for manager, _ in conflicts if not is_kubectl(manager)})
+        """Over kubectl and autoscalers that are gone (or with `adopt` anybody): said. Raises Conflict otherwise."""
+        others = sorted({one[0] for one in conflicts if not is_kubectl(one[0]) and one not in _SCALED})
         if others and not self._adopt:
             raise _contested(ref, others, conflicts) from error
         if dry_run:
