@@ -86,6 +86,31 @@ def test_an_object_that_does_not_fit_its_schema_is_no_trouble_of_the_server(serv
     assert caught.value.code == 422 and len(server.seen) == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        ".stringData.pin: expected string, got &value.valueUnstructured{Value:4711}",
+        'errors:\n  .data.pin: expected string, got &value.valueUnstructured{Value:[]interface {}{"4711"}}\n  .typ: field not declared in schema',
+        ".stringData: expected map, got &{4711\n}}",
+    ],
+)
+def test_values_of_a_wrong_type_are_not_told_for_they_may_be_secrets(server: Server, api: ApiServer, said: str) -> None:
+    server.answers = [status(500, message=f"failed to create typed patch object (ml/s; /v1, Kind=Secret): {said}")]
+    with pytest.raises(ApiError, match=r"expected \w+, got another type") as caught:
+        api.apply(config())
+    assert "4711" not in str(caught.value) and (".typ: field" in said) == (".typ: field" in str(caught.value))
+
+
+def test_what_is_no_base64_is_no_trouble_of_the_server(server: Server, api: ApiServer) -> None:
+    said = "failed to convert new object (ml/s; /v1, Kind=Secret) to proper version: unable to convert unstructured object to"
+    server.answers = [
+        status(500, message=f"{said} /v1, Kind=Secret: error decoding from json: illegal base64 data at input byte 3")
+    ]
+    with pytest.raises(ApiError, match="illegal base64") as caught:
+        api.apply(config())
+    assert caught.value.code == 422 and len(server.seen) == 1
+
+
 def test_a_missing_right_is_named_with_the_rule_that_grants_it(server: Server, api: ApiServer) -> None:
     said = 'configmaps "c" is forbidden: User "bob" cannot patch resource "configmaps" in API group "" in the namespace "ml"'
     server.answers = [status(403, "Forbidden", said)]

@@ -10,6 +10,7 @@ from ml_deploy.errors import AuthFailed, Forbidden, MlDeployError, Unreachable
 from ml_deploy.releases.cluster import ApiError
 
 _LONGEST = 2000  # characters of a server's message
+_UNTYPED = ("failed to create typed patch object", "field not declared in schema", "failed to convert new object")
 _RIGHT = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
@@ -36,7 +37,7 @@ def lasting(response: Response) -> bool:
 
 def _untyped(message: str) -> bool:
     """Server-side apply answers 500 to an object that does not fit its schema."""
-    return "failed to create typed patch object" in message or "field not declared in schema" in message
+    return any(words in message for words in _UNTYPED)
 
 
 def error(server: str, response: Response, verb: str, resource: str, namespace: str) -> ApiError | MlDeployError:
@@ -62,7 +63,10 @@ def error(server: str, response: Response, verb: str, resource: str, namespace: 
 
 
 def _without_values(message: str) -> str:
-    """Whole objects (a pod template is 4,000 characters) stand before what is wrong with them: left out."""
+    """Whole objects (a pod template is 4,000 characters) stand before what is wrong with them, and values of a wrong
+    type (a Secret's number without quotes) behind it: left out.
+    """
+    message = re.sub(r"(?s), got &.*?(?=\n\s*\.|\Z)", ", got another type", message)
     return re.sub(r"(?s)(Invalid value: )[{\[].*?[}\]]: (?=[A-Za-z])", r"\1", message)
 
 

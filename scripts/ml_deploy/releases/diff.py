@@ -65,6 +65,9 @@ def masked(before: Object | None, after: Object | None) -> tuple[Object | None, 
         return before, after
     old, new = copy.deepcopy(before), copy.deepcopy(after)
     for section in ("data", "stringData"):
+        for one in (old, new):
+            if one and section in one and not isinstance(one[section], dict):
+                one[section] = "***"  # malformed, and secret all the same
         olds, news = _section(old, section), _section(new, section)
         for key in {*olds, *news}:
             same = key in olds and key in news and olds[key] == news[key]

@@ -162,6 +162,7 @@ def no_namespace(name: str) -> ManifestError:
 def _plain(message: str) -> str:
     """The part of the server's message that says something: `.spec.replica: field not declared in schema`."""
     message = re.sub(r"^failed to create typed patch object \([^)]*\): ", "", message)
+    message = re.sub(r"^failed to convert new object .*?: (?=error decoding)", "", message)
     message = re.sub(r'^\S+ "[^"]*" is invalid: ', "", message)
     return message.strip()
 
@@ -175,6 +176,8 @@ def _hint(error: ApiError, obj: Object) -> str:
             f"Kubernetes does not change this field of a living {obj['kind']}: put it back as it was, give the object "
             "another name, or delete the old one first."
         )
+    if "illegal base64" in message:
+        return "`data` takes base64; plain text stands in `stringData`."
     if "expected" in message and "got" in message:
         return "The value is of the wrong type: check quotes and indentation."
     if "violates PodSecurity" in message or "admission webhook" in message or "denied the request" in message:

@@ -53,3 +53,8 @@ def test_values_in_string_data_and_in_the_last_applied_annotation() -> None:
              "metadata": {"name": "s", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "plain"}}}  # fmt: skip
     shown = masked(None, given)[1]
     assert shown is not None and "plain" not in render(shown)
+
+
+def test_a_malformed_secret_is_one_too() -> None:
+    malformed = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": "hunter2"}
+    assert "hunter2" not in diff([(None, malformed)])
