@@ -50,7 +50,7 @@ def _of_deployment(cluster: Cluster, deployment: Object, chosen: str, most: int,
 
 def template_hash(cluster: Cluster, deployment: Object) -> str | None:
     """The value of `pod-template-hash` of a Deployment's present template; None while no replica set has it."""
-    newest = _newest_set(cluster, deployment, selector(deployment["spec"]["selector"]))
+    newest = _newest_set(cluster, deployment, query(deployment["spec"]["selector"]))
     return _label(newest, HASH) if newest else None
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ml_deploy.releases import newpods
-from ml_deploy.releases.before_traffic import selects
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP
+from ml_deploy.releases.selectors import selects
 
 #: Annotation of a Service that leads to the stable version alone while a canary leaves.
 NOTE = "ml-deploy/canary-leaves"
