@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from tests.cluster.apps import PREDICT, config, secret, service, web
 from tests.cluster.deploying import deploy, good, states
+from tests.cluster.releasing import Failed, release, serves
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.commands import rollback
@@ -256,17 +257,26 @@ def test_a_rollback_that_does_not_get_ready_says_why_and_can_be_run_again(
     assert body(cluster) == "v1"
 
 
+def stateful(image: str, **how: Any) -> Object:
+    obj = web(image, replicas=2, **how)
+    del obj["spec"]["progressDeadlineSeconds"]
+    return {**obj, "kind": "StatefulSet", "spec": {**obj["spec"], "serviceName": "web"}}
+
+
+@pytest.mark.real_kubernetes
+def test_a_stateful_set_comes_from_bad_to_good(cluster: ApiServer, busybox: str) -> None:
+    with pytest.raises(Failed):
+        release(cluster, service(), stateful(busybox, crash=True), strategy="rolling", seconds=8)
+    found = release(cluster, service(), stateful(busybox, answer="v2"), strategy="rolling", seconds=40)
+    assert found.release and found.release.state == "deployed" and serves(cluster) == "v2"
+
+
 @pytest.mark.real_kubernetes
 def test_a_stateful_set_that_is_stuck_on_a_bad_revision_comes_free(
     cluster: ApiServer, busybox: str, roll_back: Rollback
 ) -> None:
-    def stateful(**how: Any) -> Object:
-        obj = web(busybox, replicas=2, **how)
-        del obj["spec"]["progressDeadlineSeconds"]
-        return {**obj, "kind": "StatefulSet", "spec": {**obj["spec"], "serviceName": "web"}}
-
-    good(cluster, deploy(cluster, service(), stateful(answer="v1")))
-    deploy(cluster, service(), stateful(crash=True), seconds=8)
+    good(cluster, deploy(cluster, service(), stateful(busybox, answer="v1")))
+    deploy(cluster, service(), stateful(busybox, crash=True), seconds=8)
     assert roll_back().status == "rolled-back"
     held = cluster.get(Ref("apps/v1", "StatefulSet", cluster.namespace, "web"))
     assert held and held["status"]["readyReplicas"] == 2

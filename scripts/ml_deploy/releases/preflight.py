@@ -237,6 +237,7 @@ def rights(
         needed += [Right(verb, "coordination.k8s.io", "leases", here) for verb in ("get", "create", "update")]
         needed += [Right(verb, "", "secrets", here) for verb in ("get", "list", "create", "patch", "delete")]
         needed += [Right("list", "", "pods", here), Right("list", "apps", "replicasets", here)]
+        needed += [Right("delete", "", "pods", here)] if any(obj["kind"] == "StatefulSet" for obj in objects) else []
     if cases:
         needed += [Right(verb, "", "pods", here) for verb in ("create", "get", "watch", "delete")]
         needed += [Right(verb, "", "pods/proxy", here) for verb in ("get", "create")]

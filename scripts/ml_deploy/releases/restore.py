@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ml_deploy.errors import NoRelease, RolloutFailed
-from ml_deploy.releases import removal, rollout, switching
+from ml_deploy.releases import removal, stuck_pods, switching
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import base_of, same
 from ml_deploy.releases.history import (
@@ -31,7 +31,6 @@ from ml_deploy.releases.history import (
 )
 from ml_deploy.releases.ownership import Applier, Tell
 from ml_deploy.releases.records import Records
-from ml_deploy.releases.selectors import query
 from ml_deploy.releases.switching import Switch
 
 #: A selector that no pod has: a Service with it leads nowhere.
@@ -106,7 +105,7 @@ def restore(
         undone = records.update(undone, why=why)
     applied += work.all_but(applied, switch)
     target = records.applied(target, applied)
-    _free_stuck_pods(cluster, applied, tell=tell)
+    stuck_pods.free(cluster, applied, tell=tell)
     try:
         wait(applied)
     except RolloutFailed:
@@ -207,35 +206,6 @@ def _left_alone(obj: Object, live: Object | None) -> str:
     if live and obj.get("kind") == "Secret" and rotated(obj, live):
         return "was changed since and is left as it is"
     return ""
-
-
-def _free_stuck_pods(cluster: Cluster, applied: Sequence[Object], *, tell: Tell) -> None:
-    """A StatefulSet waits for a pod of the bad revision to get ready before it replaces it, for ever: delete such pods."""
-    for obj in applied:
-        if obj.get("kind") != "StatefulSet":
-            continue
-        wanted, namespace = obj["spec"]["template"]["spec"], obj["metadata"]["namespace"]
-        for pod in cluster.list("v1", "Pod", namespace, selector=query(obj["spec"].get("selector") or {})):
-            if stuck(pod, obj["metadata"]["uid"], wanted):
-                ref = ref_of(pod)
-                tell(f"{ref} is stuck on the bad revision: deleted, its StatefulSet makes it anew")
-                removal.delete(cluster, ref, pod["metadata"]["uid"])
-
-
-def stuck(pod: Object, owner: str, template: Object) -> bool:
-    """Whether a StatefulSet's pod is not ready and runs other containers than the restored template has."""
-    owners = [one.get("uid") for one in pod["metadata"].get("ownerReferences") or []]
-    if owner not in owners or pod["metadata"].get("deletionTimestamp"):
-        return False
-    return rollout.condition(pod, "Ready").get("status") != "True" and _running(pod["spec"]) != _running(template)
-
-
-def _running(spec: Object) -> list[tuple[object, ...]]:
-    """What tells two versions of a pod apart and is the same in template and pod."""
-    return [
-        (c.get("name"), c.get("image"), c.get("command"), c.get("args"), c.get("env"))
-        for c in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    ]
 
 
 def rotated(recorded: Object, live: Object) -> bool:

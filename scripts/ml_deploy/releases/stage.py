@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ml_deploy.checks.cases import Case, Report
 from ml_deploy.checks.http import Endpoint, EndpointAccess
 from ml_deploy.checks.versus import Comparison
-from ml_deploy.releases import snapshot, wait
+from ml_deploy.releases import snapshot, stuck_pods, wait
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, patient_for
 from ml_deploy.releases.definitions import defined, kind_of
 from ml_deploy.releases.history import ref_of
@@ -137,6 +137,7 @@ class Stage:
                 self.wait_for([one])
         if done:
             self.progress.release = self.records.applied(self.release, done)
+            stuck_pods.free(self.cluster, done, tell=self.tell)
         return done
 
     def put_ahead(self, objects: Sequence[Object]) -> None:
