@@ -197,6 +197,9 @@ def test_tls_and_headers_that_stay_secret(tmp_path: Path) -> None:
     assert "status 401 (bad credentials ***)" in bad.log
     unmasked = "".join(line for line in bad.log.splitlines() if not line.startswith("::add-mask::"))
     assert "wr0ng" not in unmasked + bad.summary
+    assert "bad credentials ***" in json.dumps(bad.report) and "wr0ng" not in json.dumps(bad.report), (
+        "it may be uploaded"
+    )
 
 
 def test_hostile_answers_issue_no_workflow_commands(tmp_path: Path) -> None:

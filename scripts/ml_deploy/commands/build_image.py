@@ -11,7 +11,7 @@ from typing import Any
 from ml_deploy.checks import cases as golden
 from ml_deploy.commands import build_recipe, container_check
 from ml_deploy.commands.build_recipe import Recipe, pairs, pairs_problems
-from ml_deploy.commands.common import CommandResult
+from ml_deploy.commands.common import CommandResult, write_report
 from ml_deploy.commands.container_check import Check, Checked
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import BuildFailed, MlDeployError
@@ -258,7 +258,7 @@ def _reported(adapters: Adapters, result: Result, error: MlDeployError | None) -
         },
         "error": None if error is None else {"reason": error.reason, "message": error.message},
     }  # fmt: skip
-    return replace(result, report=str(adapters.job.report("build-image.json", json.dumps(report, indent=1))))
+    return replace(result, report=write_report(adapters, "build-image", report))
 
 
 def _megabytes(count: int) -> str:

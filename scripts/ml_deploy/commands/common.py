@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_deploy.releases.cluster import ClusterAccess
 from ml_deploy.runtime.fields import duration, output, secret, text
 
 if TYPE_CHECKING:
+    from ml_deploy.commands.ports import Adapters
     from ml_deploy.images.registry import RegistryAccess
 
 
@@ -83,3 +85,19 @@ class CommandResult:
     def summary(self) -> str:
         """Markdown for the job summary."""
         raise NotImplementedError
+
+
+def write_report(adapters: Adapters, name: str, facts: Mapping[str, Any]) -> str:
+    """Write a JSON report that outlives the step, and return its path.
+
+    Secrets are taken out: it may be uploaded, where nobody masks them.
+    """
+
+    def redacted(value: Any) -> Any:
+        if isinstance(value, str):
+            return adapters.console.redact(value)
+        if isinstance(value, Mapping):
+            return {key: redacted(inner) for key, inner in value.items()}
+        return [redacted(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return str(adapters.job.report(f"{name}.json", json.dumps(redacted(facts), indent=2) + "\n"))

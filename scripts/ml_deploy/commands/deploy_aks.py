@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ml_deploy.checks import cases
-from ml_deploy.commands import deploy_decision, deploy_sources, deploy_teardown, image_checks
+from ml_deploy.commands import deploy_decision, deploy_plan, deploy_sources, deploy_teardown
 from ml_deploy.commands.deploy_checks import Checks
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
@@ -15,8 +15,8 @@ from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
 from ml_deploy.releases import preflight, strategies
-from ml_deploy.releases.cluster import ApiError, Cluster, Object
-from ml_deploy.releases.deployment import Deployment, Plan
+from ml_deploy.releases.cluster import ApiError, Cluster
+from ml_deploy.releases.deployment import Deployment
 from ml_deploy.releases.sources.manifests import Manifest
 
 __all__ = ["DESCRIPTION", "ICON", "TITLE", "Inputs", "Result", "run"]
@@ -75,7 +75,8 @@ class _Run:
         until = self._started + inputs.timeout
         self._make_namespace(cluster, wanted)
         with alone(inputs, self._adapters, cluster, self._tell, patience=until - clock.monotonic()):
-            plan = self._plan([one.object for one in wanted], asked)
+            objects = [one.object for one in wanted]
+            plan = deploy_plan.of_release(inputs, self._adapters, objects, self._images, asked)
             deployment = Deployment(cluster, plan, clock=clock, until=until, tell=self._tell)
             try:
                 progress = deployment.run()
@@ -88,13 +89,3 @@ class _Run:
         for one in wanted:
             if one.object["kind"] == "Namespace" and one.object["metadata"]["name"] == cluster.namespace:
                 cluster.apply(one.object, force=True)
-
-    def _plan(self, objects: Sequence[Object], asked: Sequence[cases.Case]) -> Plan:
-        inputs, job = self._inputs, self._adapters.job
-        return Plan(
-            app=inputs.app, objects=objects, strategy=inputs.strategy, keep_old=inputs.keep_old, images=self._images,
-            model_digest=inputs.model_digest, commit=job.commit, run_url=job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0, history_limit=inputs.history_limit,
-            rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None, adopt=inputs.adopt,
-            prune=inputs.prune, missing_images=image_checks.missing(inputs, self._adapters),
-            canary=deploy_decision.canary_plan(inputs, self._adapters),
-        )  # fmt: skip

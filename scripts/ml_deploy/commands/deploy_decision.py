@@ -5,27 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from ml_deploy.checks import cases
+from ml_deploy.commands import deploy_plan
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster
-from ml_deploy.releases.deployment import Deployment, Plan, Progress
-from ml_deploy.releases.records import Records, Release
+from ml_deploy.releases.deployment import Deployment, Progress
+from ml_deploy.releases.records import Records
 from ml_deploy.releases.rejection import reject
-from ml_deploy.releases.stage import CanaryPlan, Stage
+from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import canary_records, canary_trial
-
-_RATE = 10.0
-
-
-def canary_plan(inputs: Inputs, adapters: Adapters) -> CanaryPlan:
-    """How a canary gets its users."""
-    return CanaryPlan(
-        steps=inputs.steps, pause=inputs.pause or 0.0, traffic=inputs.traffic, rate=inputs.rate or _RATE,
-        open_endpoint=adapters.endpoint,
-    )  # fmt: skip
 
 
 def run(inputs: Inputs, adapters: Adapters) -> Result:
@@ -40,7 +31,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
         records = Records(cluster, cluster.namespace, inputs.app, clock=clock)
         release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
         report.images = release.images
-        plan = _plan(inputs, adapters, release, asked)
+        plan = deploy_plan.of_promotion(inputs, adapters, release, asked)
         stage = Stage(cluster, plan, clock, until, report.tell, Progress(release=release), records)
         if done:
             return _nothing_to_do(report, cluster, stage)
@@ -52,15 +43,6 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
         except (MlDeployError, ApiError) as error:
             raise report.failed(error, deployment.progress) from error
     return report.succeeded(cluster, progress)
-
-
-def _plan(inputs: Inputs, adapters: Adapters, release: Release, asked: list[cases.Case]) -> Plan:
-    return Plan(
-        app=inputs.app, objects=(), strategy="promotion", images=release.images, model_digest=release.model_digest,
-        commit=release.commit, run_url=adapters.job.run_url, cases=asked, stable_for=inputs.stable_for or 0.0,
-        rollback_timeout=inputs.rollback_timeout if inputs.on_failure == "rollback" else None,
-        history_limit=inputs.history_limit, adopt=inputs.adopt, prune=inputs.prune, canary=canary_plan(inputs, adapters),
-    )  # fmt: skip
 
 
 def _rejected(report: Reporter, cluster: Cluster, stage: Stage, why: str) -> Result:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ml_deploy.checks.cases import escape_cell, fenced
-from ml_deploy.commands.common import CommandResult
+from ml_deploy.commands.common import CommandResult, write_report
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, ManifestError, MlDeployError
@@ -212,8 +211,7 @@ class Reporter:
             "seconds": round(self._seconds(), 3),
             "error": {"reason": error.reason, "message": error.message, "hint": error.hint} if error else None,
         }  # fmt: skip
-        path = self._adapters.job.report("deploy-aks.json", self._adapters.console.redact(json.dumps(report, indent=2)))
-        return Result(**outputs, report=str(path), details=details)
+        return Result(**outputs, report=write_report(self._adapters, "deploy-aks", report), details=details)
 
     def _seconds(self) -> float:
         return self._adapters.clock.monotonic() - self._started

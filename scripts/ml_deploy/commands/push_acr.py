@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ml_deploy.commands.common import AzureInputs, CommandResult, azure_contradictions
+from ml_deploy.commands.common import AzureInputs, CommandResult, azure_contradictions, write_report
 from ml_deploy.errors import AuthFailed, InputError, MlDeployError, RegistryError, TimedOut
 from ml_deploy.images import reference
 from ml_deploy.images.registry import Failure, Progress, RegistryAccess, judge, pause
@@ -174,7 +173,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     except MlDeployError as error:
         tried = push.interruptions if push else []
         facts = {"error": error.message, "reason": error.reason, "interruptions": [asdict(i) for i in tried]}
-        error.result = Result(report=_report(adapters, facts))
+        error.result = Result(report=write_report(adapters, "push-acr", facts))
         raise
     result = Result(
         image=f"{target.name}@{digest}", repository=target.name, digest=digest, tags=target.tags,
@@ -182,7 +181,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     )  # fmt: skip
     facts = asdict(result) | {"seconds": round(adapters.clock.monotonic() - began, 3), "image-id": image.id}
     adapters.console.line(f"{result.image} ({', '.join(target.tags)})")
-    return replace(result, report=_report(adapters, facts))
+    return replace(result, report=write_report(adapters, "push-acr", facts))
 
 
 def resolve(inputs: Inputs, adapters: Adapters) -> Target:
@@ -273,10 +272,6 @@ def _under(target: Target, tag: str, digest: str, manifest: Manifest | None, con
             hint="Somebody else pushes the same tag at the same time, or the tag is locked. Use unique tags.",
         )
     return manifest
-
-
-def _report(adapters: Adapters, facts: Mapping[str, object]) -> str:
-    return str(adapters.job.report("push-acr.json", json.dumps(facts, indent=2) + "\n"))
 
 
 _REMEDIES = (

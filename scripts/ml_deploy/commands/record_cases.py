@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ml_deploy.checks.recording import Recorded, record, requests_of
-from ml_deploy.commands.common import CommandResult
+from ml_deploy.commands.common import CommandResult, write_report
 from ml_deploy.commands.endpoint import EndpointInputs, endpoint_contradictions
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError
@@ -64,8 +63,8 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     _warn(recorded, adapters)
     out.write_text("".join(one.line + "\n" for one in recorded), encoding="utf-8")
     adapters.console.line(f"{len(recorded)} golden predictions written to {out}")
-    report = adapters.job.report("record-cases.json", json.dumps({"out": str(out), "recorded": len(recorded)}))
-    return Result(report=str(report), recorded=len(recorded), out=str(out))
+    report = write_report(adapters, "record-cases", {"out": str(out), "recorded": len(recorded)})
+    return Result(report=report, recorded=len(recorded), out=str(out))
 
 
 def _may_write(out: Path, overwrite: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from ml_deploy.checks import cases as golden
 from ml_deploy.checks.through import through_cluster
 from ml_deploy.commands import image_checks
-from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
+from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions, write_report
 from ml_deploy.commands.one_at_a_time import alone, on_conflict
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Cancelled, EndpointDown, Forbidden, ManifestError, MlDeployError, NoRelease
@@ -295,4 +294,4 @@ class _Rollback:
             "why": self._inputs.why, "notes": list(result.notes),
             "cases": result.cases.as_json() if result.cases else [],
         }  # fmt: skip
-        return str(self._adapters.job.report("rollback.json", json.dumps(data, indent=2)))
+        return write_report(self._adapters, "rollback", data)

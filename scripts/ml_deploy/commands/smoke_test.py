@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from ml_deploy.checks.ready import GRACE
 from ml_deploy.checks.smoke import Demands, RunLoad, Seen, smoke
 from ml_deploy.checks.statistics import SHARES, needed
 from ml_deploy.checks.through import DEFAULT_PORT, Inside, ask_service, inside_of
-from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions
+from ml_deploy.commands.common import ClusterInputs, CommandResult, cluster_contradictions, write_report
 from ml_deploy.commands.endpoint import EndpointInputs, endpoint_contradictions
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import EndpointDown, MlDeployError, NoRelease, TimedOut, TooSlow, WrongAnswers
@@ -278,12 +277,12 @@ def _plan(inputs: Inputs) -> Plan:
 
 
 def _result(adapters: Adapters, target: str, demands: Demands, seen: Seen, error: MlDeployError | None) -> Result:
-    report = adapters.job.report("smoke-test.json", json.dumps({
+    report = write_report(adapters, "smoke-test", {
         "target": target, "healthy": error is None, "reason": error.reason if error else "",
         "message": error.message if error else "", **seen.as_json(),
-    }, indent=1))  # fmt: skip
+    })  # fmt: skip
     found = Result(
-        report=str(report),
+        report=report,
         healthy=error is None,
         passed=seen.report.passed if seen.report else 0,
         failed=seen.report.failed if seen.report else 0,
