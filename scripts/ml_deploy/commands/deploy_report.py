@@ -103,7 +103,7 @@ class Reporter:
     def succeeded(self, cluster: Cluster, progress: Progress) -> Result:
         """A release that is in place."""
         assert progress.release is not None
-        where = self._endpoint(cluster, progress.applied or progress.release.objects)
+        _, where = endpoint.reached(cluster, progress.applied or progress.release.objects, self._inputs.app)
         if progress.release.state == WAITING:
             return self._waiting(progress, where)
         seconds = self._seconds()
@@ -141,9 +141,9 @@ class Reporter:
         release = progress.release
         assert release is not None
         self.tell(told)
+        _, where = endpoint.reached(cluster, release.objects, self._inputs.app)
         details = f"### {self._inputs.app}: {told}"
-        return self._result(status=release.state, endpoint=self._endpoint(cluster, release.objects), details=details,
-                            objects=(), progress=progress)  # fmt: skip
+        return self._result(status=release.state, endpoint=where, details=details, objects=(), progress=progress)
 
     def _origin(self) -> str:
         """What was deployed, in one line each."""
@@ -158,13 +158,6 @@ class Reporter:
             title = f"{obj['kind']} {obj['metadata']['name']}"
             rows.append(f"| {obj['kind']} | {obj['metadata']['name']} | {progress.ready.get(title, 'applied')} |")
         return "| kind | name | state |\n|---|---|---|\n" + "\n".join(rows)
-
-    def _endpoint(self, cluster: Cluster, applied: Sequence[Object]) -> str:
-        service = endpoint.service_of(applied, self._inputs.app)
-        if service is None:
-            return ""
-        live = cluster.get(ref_of(service, cluster.namespace)) or service
-        return endpoint.address(live, lambda: endpoint.nodes(cluster))
 
     def failed(self, error: MlDeployError | ApiError, progress: Progress) -> MlDeployError:
         """The error with what serves now, the outputs and the report."""

@@ -17,7 +17,7 @@ from ml_deploy.errors import Cancelled, EndpointDown, Forbidden, ManifestError, 
 from ml_deploy.releases import endpoint, pod_images, restore, wait
 from ml_deploy.releases.before_traffic import first_patiently, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
-from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of, ref_of
+from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of
 from ml_deploy.releases.records import APP, RECORD, Records
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import Plan, Progress, Stage
@@ -196,11 +196,9 @@ class _Rollback:
     def _after(self, serving: Release | None) -> Result:
         """Where it is reached, and what it answers."""
         assert serving
-        service = self._service(serving.objects or self._records.load(serving).objects)
-        if service:
-            self._result = replace(
-                self._result, endpoint=endpoint.address(service, lambda: endpoint.nodes(self._cluster))
-            )
+        objects = serving.objects or self._records.load(serving).objects
+        service, where = endpoint.reached(self._cluster, objects, self._inputs.app)
+        self._result = replace(self._result, endpoint=where)
         self._ask(serving, service)
         self._result = replace(self._result, status=ROLLED_BACK)
         self._tell(f"revision {serving.revision} serves again")
@@ -241,10 +239,6 @@ class _Rollback:
 
     def _left(self) -> float:
         return self._until - self._adapters.clock.monotonic()
-
-    def _service(self, objects: Sequence[Object]) -> Object | None:
-        service = endpoint.service_of(objects, self._inputs.app)
-        return self._cluster.get(ref_of(service, self._cluster.namespace)) if service else None
 
     def _ask(self, release: Release, service: Object | None) -> None:
         """Ask the golden predictions through the Service; a wrong answer is asked once more, for Services lag."""

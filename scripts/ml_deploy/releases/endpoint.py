@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ml_deploy.errors import Forbidden, Unreachable
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.history import ref_of
 
 _TLS_PORTS = (443, 8443)
 
@@ -35,6 +36,13 @@ def address(service: Object, nodes: Callable[[], Sequence[Object]]) -> str:
         if host:
             return _url(host, int(port["nodePort"]), secure)
     return _url(f"{meta['name']}.{meta.get('namespace') or 'default'}.svc.cluster.local", number, secure)
+
+
+def reached(cluster: Cluster, objects: Sequence[Object], app: str) -> tuple[Object | None, str]:
+    """The live Service that users call, and its URL; None and an empty string where there is none."""
+    service = service_of(objects, app)
+    live = cluster.get(ref_of(service, cluster.namespace)) if service else None
+    return live, address(live, lambda: nodes(cluster)) if live else ""
 
 
 def nodes(cluster: Cluster) -> Sequence[Object]:
