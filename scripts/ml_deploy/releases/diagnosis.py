@@ -217,18 +217,20 @@ def _unschedulable(where: str, said: str, events: Sequence[Object], pod: str) ->
 
 
 def _fitting(said: str) -> str:
+    """What may help: a node is counted by the first thing that keeps the pod off it, so that each counts."""
     low = said.lower()
     if "persistentvolumeclaim" in low:
         return "Create the claim it names, or correct the name in `volumes`."
+    found = []
     if "nvidia.com/gpu" in low:
-        return "No free GPU: add a GPU node pool or free one (GPU pools that start from zero take minutes)."
-    if "insufficient" in low:
-        return "Lower its requests, or add nodes; with a cluster autoscaler one may be on its way."
+        found.append("No free GPU: add a GPU node pool or free one (GPU pools that start from zero take minutes).")
+    elif "insufficient" in low:
+        found.append("Lower its requests, or add nodes; with a cluster autoscaler one may be on its way.")
     if "taint" in low:
-        return "Add a toleration for the nodes' taint, or a node pool without it."
+        found.append("Add a toleration for the nodes' taint, or a node pool without it.")
     if "selector" in low or "affinity" in low:
-        return "Its node selector or affinity fits no node: correct it, or label the nodes."
-    return "Compare its requests, selectors and tolerations with the nodes (kubectl describe nodes)."
+        found.append("Its node selector or affinity fits no node: correct it, or label the nodes.")
+    return " ".join(found) or "Compare its requests, selectors and tolerations with the nodes (kubectl describe nodes)."
 
 
 def _refused(where: str, said: str) -> Finding:

@@ -129,6 +129,10 @@ UNSCHEDULABLE = [
     ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "GPU"),
     ("0/3 nodes are available: 3 node(s) had untolerated taint {sku: gpu}.", "toleration"),
     ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", "selector"),
+    (
+        "0/3 nodes are available: 1 node(s) had untolerated taint {sku: gpu}, 2 Insufficient nvidia.com/gpu.",
+        "toleration",
+    ),
     ('persistentvolumeclaim "data" not found', "claim"),
 ]
 
