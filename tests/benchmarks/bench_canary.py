@@ -6,7 +6,8 @@ IMAGE as in bench_deploy.py; the cluster must give addresses to LoadBalancers. `
 of 5 s included, from the start of the command to its end; Argo Rollouts, with a controller in the cluster, takes 15.4 s.
 An abort is decided when deploy-aks says so (the canary's pods begin to crash at 50 %); the figure is the time until the last
 answer of the bad version to a client with a new connection. By the number of pods Argo's canary pods leave after 2.2 s;
-the goal on a gateway (`--gateway`, a Gateway that takes routes of other namespaces) is under 1 s. `failed` are requests.
+the goal is under 1 s. On a gateway (`--gateway`, a Gateway that takes routes of other namespaces) the same is measured
+for weights that kubectl sets, from the moment when it starts: no abort is faster than its gateway. `failed` are requests.
 """
 
 from __future__ import annotations
@@ -75,6 +76,31 @@ class Canaries(Bench):
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         return path
 
+    def unweigh(self) -> float:
+        """The canary's weights set to 0 by kubectl; when that was begun."""
+        kubectl = [
+            self._options.kubectl,
+            "--kubeconfig",
+            self._options.kubeconfig,
+            "--namespace",
+            self._options.namespace,
+        ]
+        get = [*kubectl, "get", "httproute", "ours", "--output=json"]
+        route = json.loads(subprocess.run(get, check=True, capture_output=True).stdout)
+        for rule in route["spec"]["rules"]:
+            for backend in rule["backendRefs"] if len(rule["backendRefs"]) > 1 else []:
+                backend["weight"] = 0 if backend["name"] == "ours-canary" else 100
+        started = time.monotonic()
+        subprocess.run([*kubectl, "replace", "--filename=-"], check=True, input=json.dumps(route).encode(),
+                       stdout=subprocess.DEVNULL)  # fmt: skip
+        return started
+
+    def reject(self) -> None:
+        """The canary that waits goes."""
+        command = [str(ROOT / "scripts" / "run.sh"), "deploy-aks", "--app", "ours", "--action", "reject",
+                   "--kubeconfig", self._options.kubeconfig, "--namespace", self._options.namespace]  # fmt: skip
+        subprocess.run(command, env=self._env, check=True, stdout=subprocess.DEVNULL)
+
     def deploy(self, version: str, *options: str, dying: bool = False) -> tuple[float, float]:
         """Seconds in all, and when an abort was decided (0 without one)."""
         path = self.write(self.objects(version, dying=dying))
@@ -108,6 +134,14 @@ def measure(bench: Canaries, rounds: int, rate: float) -> dict[str, list[float]]
             time.sleep(_AFTERWARDS)
         seconds["abort, last bad answer"].append(max(_last(users, "bad") - decided, 0.0))
         seconds["failed"].append(failed)
+        if bench.host:
+            bench.deploy("bad", "--strategy", "canary", "--pause", "0s", "--steps", "50")
+            with clients(bench.url(), rate, bench.host) as users:
+                time.sleep(_AFTERWARDS)
+                begun = bench.unweigh()
+                time.sleep(_AFTERWARDS)
+            seconds.setdefault("weights by kubectl, last answer", []).append(_last(users, "bad") - begun)
+            bench.reject()
     return seconds
 
 
