@@ -174,7 +174,7 @@ def _material(holder: Config, key: str, folder: Path) -> str:
     """PEM text from `KEY-data` (base64) or from the file `KEY`."""
     if holder.get(f"{key}-data"):
         try:
-            return base64.b64decode("".join(holder[f"{key}-data"].split()), validate=True).decode()
+            return base64.b64decode("".join(str(holder[f"{key}-data"]).split()), validate=True).decode()
         except ValueError as error:
             raise InputError(f"The kubeconfig's {key}-data is not base64.") from error
     return _text(folder / holder[key]) if holder.get(key) else ""

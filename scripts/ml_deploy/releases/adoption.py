@@ -31,8 +31,14 @@ def first_meeting(cluster: Cluster, records: Records, objects: Sequence[Object])
         return None
     uids = {ref_of(obj, cluster.namespace): obj["metadata"]["uid"] for obj in live}
     return records.adopt(
-        [as_written(obj) for obj in live], uids=uids, images=images_of(workloads), healthy=all(map(serves, workloads))
+        [as_written(obj) for obj in live], uids=uids, images=images_of(workloads), served=_served(workloads)
     )
+
+
+def _served(workloads: Sequence[Object]) -> bool | None:
+    """Whether all workloads served (True), some (None) or none; those that were scaled to none are as they should be."""
+    found = {serves(one) for one in workloads if (one.get("spec") or {}).get("replicas") != 0}
+    return None if len(found) == 2 else True in found or not found
 
 
 def _led_to(cluster: Cluster, live: Sequence[Object]) -> list[Object]:

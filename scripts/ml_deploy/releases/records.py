@@ -133,19 +133,16 @@ class Records:
         return release
 
     def adopt(
-        self, objects: Sequence[Object], *, uids: Mapping[Ref, str], images: Sequence[str], healthy: bool
+        self, objects: Sequence[Object], *, uids: Mapping[Ref, str], images: Sequence[str], served: bool | None
     ) -> Release:
         """Keep what was live at the first meeting as revision 0 (see `adoption.first_meeting`).
 
-        healthy: whether its workloads had ready pods; then it counts as good, for it has been serving.
+        served: whether its workloads had ready pods; then it counts as good. None: some had; that is better than nothing.
         """
         release = self.begin(objects, strategy="adopted", images=images, state=SUPERSEDED, revision=0)
-        text = "served before ml-deploy met it" if healthy else "was not ready when ml-deploy met it"
-        release = self.update(
-            release,
-            uids={key(ref): uid for ref, uid in uids.items()},
-            verdict=self.verdict("deploy-aks", healthy, text),
-        )
+        text = "served before ml-deploy met it" if served else "was not ready when ml-deploy met it"
+        verdict = None if served is None else self.verdict("deploy-aks", served, text)
+        release = self.update(release, uids={key(ref): uid for ref, uid in uids.items()}, verdict=verdict)
         return self.activate(release)
 
     def activate(self, release: Release) -> Release:

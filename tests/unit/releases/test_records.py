@@ -158,6 +158,17 @@ def test_what_never_went_live_is_not_judged_good_for_what_serves(records: Record
     assert restore.choose(records.all(), replace(failed, activated=9)).revision == serving.revision
 
 
+@pytest.mark.parametrize(("served", "target"), [(True, 0), (None, 0), (False, None)])
+def test_what_served_in_part_is_gone_back_to(records: Records, served: bool | None, target: int | None) -> None:
+    records.adopt([], uids={}, images=(), served=served)
+    failed = records.mark(records.activate(records.begin([])), FAILED)
+    if target is None:
+        with pytest.raises(NoRelease):
+            restore.choose(records.all(), failed)
+    else:
+        assert restore.choose(records.all(), failed).revision == target
+
+
 def test_of_all_revisions_only_the_reinstated_one_is_live(records: Records) -> None:
     first, _ = [records.mark(records.activate(records.begin([])), DEPLOYED) for _ in range(2)]
     first = records.judge(first.revision, by="smoke-test", good=True, text="all right")
