@@ -11,7 +11,7 @@ from ml_deploy.commands.image_checks import ImageChecks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Conflict, InputError, ManifestError, MlDeployError
 from ml_deploy.images.availability import Availability
-from ml_deploy.releases import admission, ownership, platforms, pod_images, preflight, prune, snapshot
+from ml_deploy.releases import admission, ownership, platforms, pod_images, preflight, prune, rbac, snapshot
 from ml_deploy.releases.capacity import quota
 from ml_deploy.releases.capacity import verdict as capacity
 from ml_deploy.releases.capacity.demand import Demand, demand
@@ -35,13 +35,13 @@ class Checks:
         self._inputs, self._adapters, self._report = inputs, adapters, report
 
     def run(
-        self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool, rights: Sequence[preflight.Right] = ()
+        self, cluster: Cluster, wanted: Sequence[Manifest], *, asks: bool, rights: Sequence[rbac.Right] = ()
     ) -> None:
         """Raises one error with all that stands in the way. rights: what the strategy needs beyond the usual."""
         objects = [one.object for one in wanted]
         deploys = self._inputs.dry_run == "none"
-        needed = preflight.rights(cluster, objects, deploys=deploys, cases=asks, reads=self._inputs.prune)
-        preflight.check_rights(cluster, [*needed, *(rights if deploys else ())])
+        needed = rbac.needed(cluster, objects, deploys=deploys, cases=asks, reads=self._inputs.prune)
+        rbac.check(cluster, [*needed, *(rights if deploys else ())])
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
         images = ImageChecks(self._inputs, self._adapters, self._new_images())
@@ -78,7 +78,7 @@ class Checks:
         except (Conflict, InputError) as error:
             return [error]
         if inputs.dry_run == "none" and isinstance(found, canary_setup.Setup):
-            preflight.check_rights(cluster, canary_setup.rights(found, cluster.namespace))
+            rbac.check(cluster, canary_setup.rights(found, cluster.namespace))
         return []
 
     def _tell_all(self, checked: Sequence[preflight.Checked], pods: Sequence[admission.Admitted]) -> None:
@@ -92,7 +92,7 @@ class Checks:
         """Tell what pruning will remove, and see that we may."""
         records = Records(cluster, cluster.namespace, self._inputs.app, clock=self._adapters.clock)
         pruning = self._report.pruning = prune.planned(cluster, records, prune.before(records.all()), objects)
-        preflight.check_rights(cluster, preflight.rights_to_delete(cluster, pruning.goes))
+        rbac.check(cluster, rbac.to_delete(cluster, pruning.goes))
         for line in pruning.lines():
             self._report.tell(f"prune: {line}")
 

@@ -8,8 +8,8 @@ from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.releases import preflight, teardown
-from ml_deploy.releases.preflight import Right
+from ml_deploy.releases import rbac, teardown
+from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.records import Records, ref_of
 from ml_deploy.releases.teardown import Inventory
 
@@ -24,7 +24,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     cluster.patience = inputs.timeout
     until = clock.monotonic() + inputs.timeout
     records = Records(cluster, cluster.namespace, inputs.app, clock=clock)
-    preflight.check_rights(cluster, _rights(cluster.namespace, deletes=inputs.dry_run == "none"))
+    rbac.check(cluster, _rights(cluster.namespace, deletes=inputs.dry_run == "none"))
     if not records.all():
         said = teardown.torn_down(cluster, records)
         if not said:
@@ -37,7 +37,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
         return report.torn_down(
             [str(ref_of(obj)) for obj in found.goes], found.stays, "Nothing was removed yet.", dry=True
         )
-    preflight.check_rights(cluster, preflight.rights_to_delete(cluster, found.goes))
+    rbac.check(cluster, rbac.to_delete(cluster, found.goes))
     with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()):
         found = teardown.inventory(cluster, records)  # a deployment may have ended meanwhile
         removed = teardown.tear_down(

@@ -22,27 +22,23 @@ KINDS = {
 
 
 class Fake:
-    """Knows kinds and rights; pods are admitted or not."""
+    """Knows kinds; pods are admitted or not."""
 
     namespace = "ml"
 
-    def __init__(self, missing: tuple[str, ...] = (), pods: Callable[[Object], Applied] | None = None) -> None:
-        self._missing, self._pods = missing, pods
+    def __init__(self, pods: Callable[[Object], Applied] | None = None) -> None:
+        self._pods = pods
 
     def kind(self, api_version: str, kind: str) -> Kind | None:
         return KINDS.get((api_version, kind))
-
-    def allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
-        assert namespace in ("ml", "")
-        return f"{verb} {resource}" not in self._missing
 
     def create(self, obj: Object, *, dry_run: bool = False) -> Applied:
         assert dry_run and obj["kind"] == "Pod" and self._pods
         return self._pods(obj)
 
 
-def fake(*missing: str, pods: Callable[[Object], Applied] | None = None) -> Cluster:
-    return cast(Cluster, Fake(missing, pods))
+def fake(pods: Callable[[Object], Applied] | None = None) -> Cluster:
+    return cast(Cluster, Fake(pods))
 
 
 def manifest(kind: str = "ConfigMap", name: str = "c", api_version: str = "v1", **rest: Any) -> Manifest:
@@ -115,45 +111,6 @@ def test_the_same_problem_is_told_once_and_several_are_listed() -> None:
     several = preflight.together([ManifestError("One.", hint="A."), Conflict("Two.")])
     assert isinstance(several, ManifestError) and "2 things stand in the way" in several.message
     assert isinstance(preflight.together([Conflict("a"), Conflict("b")]), Conflict)
-
-
-def deployment() -> Object:
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ml"}}
-
-
-def test_missing_rights_are_named_with_a_role() -> None:
-    needed = preflight.rights(fake(), [deployment()], deploys=True, cases=True)
-    preflight.check_rights(fake(), needed)
-    with pytest.raises(Forbidden) as caught:
-        preflight.check_rights(fake("create leases", "update leases", "watch deployments"), needed)
-    assert "deployments (watch), leases (create, update) in namespace ml." in caught.value.message
-    assert '{apiGroups: ["coordination.k8s.io"], resources: [leases], verbs: [create, update]}' in caught.value.details
-    assert '{apiGroups: ["apps"], resources: [deployments], verbs: [watch]}' in caught.value.details
-
-
-def test_rights_for_cases_are_needed_only_with_cases() -> None:
-    with_cases, without = (preflight.rights(fake(), [], deploys=True, cases=asks) for asks in (True, False))
-    assert preflight.Right("create", "", "pods/proxy", "ml") in with_cases
-    assert not [one for one in without if one.resource == "pods/proxy"]
-
-
-def test_copies_of_configuration_that_cases_need_are_asked_for_ahead() -> None:
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ml"}}
-    needed = preflight.rights(fake(), [config], deploys=True, cases=True)
-    assert {one.verb for one in needed if one.resource == "configmaps"} == {"get", "create", "patch", "list", "delete"}
-
-
-def test_a_dry_run_needs_no_right_to_keep_records() -> None:
-    needed = preflight.rights(fake(), [deployment()], deploys=False, cases=False)
-    assert {one.resource for one in needed} == {"deployments", "horizontalpodautoscalers"}
-
-
-def test_what_is_cluster_scoped_needs_a_cluster_role() -> None:
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}}
-    needed = preflight.rights(fake(), [namespace], deploys=False, cases=False)
-    with pytest.raises(Forbidden, match=r"namespaces \(create\) in the whole cluster") as caught:
-        preflight.check_rights(fake("create namespaces"), needed)
-    assert "kind: ClusterRole" in caught.value.details
 
 
 def workload(name: str = "web") -> Manifest:

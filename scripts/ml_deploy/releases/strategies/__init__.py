@@ -19,7 +19,7 @@ from typing import Protocol, cast
 
 from ml_deploy.checks.cases import Report
 from ml_deploy.releases.cluster import Cluster, Object
-from ml_deploy.releases.preflight import Right
+from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Stage
 

@@ -16,7 +16,7 @@ from ml_deploy.releases.colouring import coloured
 from ml_deploy.releases.colours import COLOUR, Colouring
 from ml_deploy.releases.history import DEPLOYED, FAILED, ROLLED_BACK, Release, ref_of
 from ml_deploy.releases.ownership import autoscaled
-from ml_deploy.releases.preflight import Right
+from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.sources.manifests import Manifest, rank
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, Strategy

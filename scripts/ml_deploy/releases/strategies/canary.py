@@ -15,7 +15,7 @@ from ml_deploy.checks.cases import Report
 from ml_deploy.errors import MlDeployError
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.history import ref_of
-from ml_deploy.releases.preflight import Right
+from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, canary_setup, routes, steps

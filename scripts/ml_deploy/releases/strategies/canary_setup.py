@@ -9,7 +9,7 @@ from ml_deploy.errors import Conflict, Forbidden, InputError
 from ml_deploy.releases import before_traffic, endpoint, ownership, selectors
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import ref_of
-from ml_deploy.releases.preflight import Right
+from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.strategies import canary_objects, routes, steps
 
 ROUTE_API = "gateway.networking.k8s.io/v1"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ml_deploy.checks.cases import Report
 from ml_deploy.releases import before_traffic, leftovers, rehearsal, switching
 from ml_deploy.releases.cluster import Cluster, Object
-from ml_deploy.releases.preflight import Right
+from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, Strategy
