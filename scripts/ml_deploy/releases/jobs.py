@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ml_deploy.errors import TimedOut
+from ml_deploy.releases import removal
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, Ref
 from ml_deploy.releases.rollout import Waiting, verdict
 
@@ -65,17 +66,11 @@ def _remove(cluster: Cluster, ref: Ref, uid: str) -> None:
         if error.code == 409:  # somebody else made it anew
             return
         raise
-    for event in cluster.watch(ref.api_version, ref.kind, ref.namespace, name=ref.name, seconds=_GONE):
-        if event is not None and event.type == "DELETED" and event.object["metadata"].get("uid") == uid:
-            return
-        if event is None:
-            there = cluster.get(ref)
-            if there is None or there["metadata"]["uid"] != uid:
-                return
-    raise TimedOut(
-        f"{ref} was deleted to be replaced, and its pods have not ended within {_GONE:.0f} s.",
-        hint=f"Look at them (kubectl describe pod -l job-name={ref.name}); run this again once they are gone.",
-    )
+    if not removal.wait_until_gone(cluster, ref, uid, seconds=_GONE):
+        raise TimedOut(
+            f"{ref} was deleted to be replaced, and its pods have not ended within {_GONE:.0f} s.",
+            hint=f"Look at them (kubectl describe pod -l job-name={ref.name}); run this again once they are gone.",
+        )
 
 
 def _as_in_place_of(live: Object, made: Object) -> Object:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ml_deploy.errors import Conflict
-from ml_deploy.releases import jobs
+from ml_deploy.errors import Conflict, TimedOut
+from ml_deploy.releases import jobs, removal
 from ml_deploy.releases.cluster import FIELD_MANAGER, ApiError, Applied, Cluster, Object, Ref
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import APP
@@ -35,6 +35,7 @@ _OWNERS = (
 #: What an autoscaler has left behind; where one still rules, we have no number of replicas to set.
 _SCALED = [(manager, ".spec.replicas") for manager in ("kube-controller-manager", "keda-operator")]
 _TRIES = 5
+_GONE = 60.0  # seconds that an object which is being deleted is given
 
 Tell = Callable[[str], None]
 
@@ -107,11 +108,15 @@ class Applier:
     def apply(self, obj: Object, *, dry_run: bool = False) -> Applied:
         """Apply one object. With `dry_run` the server only tells what it would do.
 
-        Raises Conflict (owned or changed by somebody else) or ApiError (the server refuses the object).
+        Raises Conflict (owned or changed by somebody else), ApiError (the server refuses the object), or TimedOut
+        (it is being deleted, and does not go).
         """
         ref = ref_of(obj, self._cluster.namespace)
         live = self._cluster.get(ref)
         check_owner(live, self._app, adopt=self._adopt)
+        if live and not dry_run and live["metadata"].get("deletionTimestamp"):
+            self._wait_until_gone(ref, live)
+            live = None
         wanted = mark(obj, self._app)
         if live and (ref.kind, ref.name) in self._ruled.get(ref.namespace, ()):
             wanted = self._leave_replicas(ref, live, wanted, dry_run)
@@ -120,6 +125,16 @@ class Applier:
         if live and ref.kind == "Job":
             return replace(self._replace_job(ref, live, wanted, dry_run), live=live)
         return replace(self._apply(ref, wanted, dry_run), live=live)
+
+    def _wait_until_gone(self, ref: Ref, live: Object) -> None:
+        """What is applied to an object on its way out would go with it: it is made anew instead."""
+        self._tell(f"{ref} is being deleted: it is made anew once it is gone")
+        if not removal.wait_until_gone(self._cluster, ref, live["metadata"]["uid"], seconds=_GONE):
+            waits = ", ".join(live["metadata"].get("finalizers") or ["its pods"])
+            raise TimedOut(
+                f"{ref} was deleted by somebody, and is not gone within {_GONE:.0f} s: it waits for {waits}.",
+                hint="A finalizer is removed by the controller that set it; run this again once the object is gone.",
+            )
 
     def _replace_job(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Applied:
         def apply() -> Applied:

@@ -1,6 +1,7 @@
 """Prune: what the release before had and this one has not is removed, once this one is ready.
 
-Only what bears our mark and the UID that was recorded when we applied it; never what `removal` protects.
+Only what bears our mark and the UID that was recorded when we applied it (or was made by a run that ended before it
+could record that); never what `removal` protects.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from ml_deploy.releases import removal
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import base_of
-from ml_deploy.releases.history import DEPLOYED, JUDGED_GOOD, SUPERSEDED, Release, key, ref_of
+from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, JUDGED_GOOD, SUPERSEDED, Release, key, ref_of
 from ml_deploy.releases.records import Records
 
 
@@ -51,13 +52,19 @@ def planned(cluster: Cluster, records: Records, releases: Sequence[Release], obj
             live = cluster.get(ref)
             if live is None:
                 continue
-            uid = release.uids.get(key(ref), "never recorded")
-            reason = removal.protected(live, release.app, namespaced=removal.is_namespaced(cluster, ref), uid=uid)
+            namespaced, uid = removal.is_namespaced(cluster, ref), _uid(release, key(ref), live)
+            reason = removal.protected(live, release.app, namespaced=namespaced, uid=uid)
             if reason:
                 stays[key(ref)] = f"{ref} stays: it {reason}"
             else:
                 goes[key(ref)] = live
     return Pruning(tuple(goes.values()), tuple(stays.values()))
+
+
+def _uid(release: Release, name: str, live: Object) -> str:
+    """The UID that was recorded; where a run ended before that, what has been made since its record counts as its own."""
+    ended = release.state in (DEPLOYING, FAILED) and "" < release.born <= live["metadata"]["creationTimestamp"]
+    return release.uids.get(name) or (str(live["metadata"]["uid"]) if ended else "never recorded")
 
 
 def is_twin(obj: Object, objects: Sequence[Object]) -> bool:

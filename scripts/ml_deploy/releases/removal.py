@@ -52,3 +52,15 @@ def delete(cluster: Cluster, ref: Ref, uid: str, *, propagation: str = "Backgrou
         if error.code == 409:
             return False
         raise
+
+
+def wait_until_gone(cluster: Cluster, ref: Ref, uid: str, *, seconds: float) -> bool:
+    """Whether the very object that has this UID, and is being deleted, goes within so many seconds."""
+    for event in cluster.watch(ref.api_version, ref.kind, ref.namespace, name=ref.name, seconds=seconds):
+        if event is None:
+            there = cluster.get(ref)
+            if there is None or there["metadata"]["uid"] != uid:
+                return True
+        elif event.type == "DELETED" and event.object["metadata"].get("uid") == uid:
+            return True
+    return False

@@ -104,8 +104,13 @@ def tear_down(
     _note(cluster, records, by, clock)
     revisions = records.remove_all()
     tell(f"removed the records of {revisions} revision{'s' if revisions != 1 else ''}")
-    cluster.delete(Ref("coordination.k8s.io/v1", "Lease", records.namespace, f"ml-deploy.{records.app}"))
+    remove_lock(cluster, records)
     return removed
+
+
+def remove_lock(cluster: Cluster, records: Records) -> None:
+    """The very last of an app. Call with the lock held."""
+    cluster.delete(_lease_ref(records))
 
 
 def _recorded(records: Records) -> dict[str, Object]:
@@ -185,15 +190,18 @@ def _event_ref(records: Records) -> Ref:
     return Ref("v1", "Event", records.namespace, f"ml-deploy.{records.app}.torn-down")
 
 
+def _lease_ref(records: Records) -> Ref:
+    return Ref("coordination.k8s.io/v1", "Lease", records.namespace, f"ml-deploy.{records.app}")
+
+
 def _note(cluster: Cluster, records: Records, by: str, clock: Clock) -> None:
     """The Event; a courtesy, so that a missing right is no trouble."""
     now = datetime.fromtimestamp(clock.time(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    ref = _event_ref(records)
-    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "namespace": ref.namespace,
-             "name": f"ml-deploy.{records.app}"}  # fmt: skip
+    ref, lease = _event_ref(records), _lease_ref(records)
     event: Object = {
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": ref.name, "namespace": ref.namespace},
-        "involvedObject": lease, "type": "Normal", "reason": "TornDown", "firstTimestamp": now, "lastTimestamp": now,
+        "involvedObject": {"apiVersion": lease.api_version, "kind": lease.kind, "namespace": lease.namespace,
+                           "name": lease.name}, "type": "Normal", "reason": "TornDown", "firstTimestamp": now, "lastTimestamp": now,
         "message": f"{records.app} was torn down at {now} by {by}", "source": {"component": "ml-deploy"},
     }  # fmt: skip
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
-from ml_deploy.errors import Conflict
+from ml_deploy.errors import Conflict, TimedOut
 from ml_deploy.releases import ownership
-from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, Ref
+from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Event, Object, Ref
 
 
 def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **more: Any) -> dict[str, Any]:
@@ -129,3 +130,49 @@ def test_the_mark_is_on_the_object_and_not_on_its_pods() -> None:
     marked = ownership.mark(deployment, "wine")
     assert marked["metadata"]["labels"] == {"a": "b", "ml-deploy/app": "wine"}
     assert marked["spec"] == deployment["spec"] and deployment["metadata"]["labels"] == {"a": "b"}  # type: ignore[index]
+
+
+class Deleting:
+    """A cluster with an object on its way out; anything else than to wait for that and to apply is a surprise."""
+
+    namespace = "ml"
+
+    def __init__(self, *events: Event | None) -> None:
+        self.events, self.calls = events, list[str]()
+
+    def list(self, api_version: str, kind: str, namespace: str) -> list[Object]:
+        assert kind == "HorizontalPodAutoscaler"
+        return []
+
+    def get(self, ref: Ref) -> Object:
+        self.calls.append("get")
+        return LEAVING
+
+    def watch(self, *where: str, name: str, seconds: float) -> Iterator[Event | None]:
+        self.calls.append(f"wait for {name}")
+        yield from self.events
+
+    def apply(self, obj: Object, *, dry_run: bool) -> Applied:
+        self.calls.append("apply")
+        return Applied(obj)
+
+
+LEAVING: Object = {
+    "apiVersion": "v1", "kind": "Service",
+    "metadata": {"name": "web", "uid": "u1", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/lb"]},
+}  # fmt: skip
+
+
+def test_what_is_being_deleted_is_made_anew_once_it_is_gone() -> None:
+    cluster = Deleting(Event("MODIFIED", LEAVING), Event("DELETED", LEAVING))
+    applier = ownership.Applier(cast(Cluster, cluster), "wine", [], tell=lambda _: None)
+    assert applier.apply({**LEAVING, "metadata": {"name": "web"}}).live is None
+    assert cluster.calls == ["get", "wait for web", "apply"]
+
+
+def test_what_does_not_go_stops_it() -> None:
+    cluster = Deleting(Event("MODIFIED", LEAVING))
+    applier = ownership.Applier(cast(Cluster, cluster), "wine", [], tell=lambda _: None)
+    with pytest.raises(TimedOut, match="is not gone within 60 s: it waits for example"):
+        applier.apply({**LEAVING, "metadata": {"name": "web"}})
+    assert "apply" not in cluster.calls

@@ -26,7 +26,9 @@ def coloured(kind: str, name: str) -> Object:
 
 def live(kind: str, name: str, **meta: Any) -> Object:
     made = obj(kind, name)
-    made["metadata"].update({"uid": f"u-{name}", "labels": {"ml-deploy/app": "wine"}, **meta})
+    made["metadata"].update(
+        {"uid": f"u-{name}", "creationTimestamp": "2026-01-02T00:00:00Z", "labels": {"ml-deploy/app": "wine"}, **meta}
+    )
     return made
 
 
@@ -97,8 +99,14 @@ def test_what_stays_and_why(there: Object, why: str) -> None:
 
 
 def test_an_object_whose_uid_was_never_recorded_stays() -> None:
-    found = planned(FakeCluster(live("ConfigMap", "x")), [Release("wine", "ml", 1, objects=(obj("ConfigMap", "x"),))])
-    assert found.goes == ()
+    old = Release("wine", "ml", 1, "deployed", objects=(obj("ConfigMap", "x"),), born="2026-01-02T00:00:00Z")
+    assert planned(FakeCluster(live("ConfigMap", "x")), [old]).goes == ()
+
+
+@pytest.mark.parametrize(("born", "goes"), [("2026-01-01T23:59:59Z", 1), ("2026-01-02T00:00:01Z", 0), ("", 0)])
+def test_a_run_that_was_killed_recorded_no_uids_but_what_it_made_goes(born: str, goes: int) -> None:
+    killed = Release("wine", "ml", 2, "failed", objects=(obj("ConfigMap", "x"),), born=born)
+    assert len(planned(FakeCluster(live("ConfigMap", "x")), [killed]).goes) == goes
 
 
 def test_what_is_gone_already_is_not_spoken_of() -> None:
