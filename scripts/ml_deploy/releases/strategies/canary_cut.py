@@ -19,8 +19,11 @@ NOTE = "ml-deploy/canary-leaves"
 
 
 def close(cluster: Cluster, app: str, stable: Object, canary: Object, *, tell: Callable[[str], None]) -> None:
-    """New connections reach the stable pods alone. Services of others are left alone: their canary leaves pod by pod."""
-    mark = newpods.template_hash(cluster, stable)
+    """New connections reach the stable pods alone. Services of others are left alone: their canary leaves pod by pod.
+
+    So it does where the stable version is half rolled, which a killed promotion leaves: its old pods serve, too.
+    """
+    mark = newpods.template_hash(cluster, stable) if _has_one_template(stable) else None
     labels = canary["spec"]["template"]["metadata"]["labels"]
     for service in _services(cluster, app):
         if mark and selects(service["spec"].get("selector"), labels):
@@ -33,6 +36,13 @@ def reopen(cluster: Cluster, app: str) -> None:
     for service in _services(cluster, app):
         if NOTE in (service["metadata"].get("annotations") or {}):
             _patch(cluster, service, None, None)
+
+
+def _has_one_template(deployment: Object) -> bool:
+    """Whether all of its pods are of the present template, and some are ready."""
+    status, seen = deployment.get("status") or {}, deployment["metadata"].get("generation")
+    pods = status.get("replicas"), status.get("updatedReplicas")
+    return bool(status.get("observedGeneration") == seen and pods[0] == pods[1] and status.get("readyReplicas"))
 
 
 def _services(cluster: Cluster, app: str) -> list[Object]:

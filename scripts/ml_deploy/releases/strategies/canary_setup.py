@@ -18,7 +18,7 @@ AUTO, REPLICAS, GATEWAY = "auto", "replicas", "gateway"
 
 @dataclass(frozen=True)
 class Setup:
-    """Where a canary starts. `stable` is live, and had `total` pods when we came.
+    """Where a canary starts. `stable` is live, and had `total` pods when no canary was there.
 
     by:       REPLICAS or GATEWAY.
     services: the live Services that lead to the stable pods; with GATEWAY `service` is the one whose traffic is shared.
@@ -54,7 +54,8 @@ def survey(
     stable = cluster.get(ref)
     if stable is None:
         return Direct(f"{ref} is not there yet: there is no version to compare a canary with")
-    total = int((stable.get("spec") or {}).get("replicas", 1))
+    beside = ref._replace(name=canary_objects.name_of(ref.name))
+    total = _all_pods(stable, cluster.get(beside))
     if not total:
         return Direct(f"{ref} has no pods: there is no version to compare a canary with")
     template = stable["spec"]["template"]["metadata"].get("labels") or {}
@@ -65,8 +66,7 @@ def survey(
     )  # fmt: skip
     if not services:
         return Direct(f"no live Service leads to {ref}: no user would reach a canary beside it")
-    name = canary_objects.name_of(ref.name)
-    _refuse_strangers(cluster, Ref("apps/v1", "Deployment", ref.namespace, name), app)
+    _refuse_strangers(cluster, beside, app)
     service, found = (
         ("", ()) if traffic == REPLICAS else _routes(cluster, services, app, adopt, must=traffic == GATEWAY)
     )
@@ -75,6 +75,12 @@ def survey(
         return Setup(workload, port, stable, total, GATEWAY, services, service, found)
     _check_replicas(cluster, objects, ref, total, shares)
     return Setup(workload, port, stable, total, REPLICAS, services)
+
+
+def _all_pods(stable: Object, canary: Object | None) -> int:
+    """How many pods the stable version has when a canary that an ended run left has given them back."""
+    notes = (canary or {"metadata": {}})["metadata"].get("annotations") or {}
+    return max(int((stable.get("spec") or {}).get("replicas", 1)), int(notes.get(canary_objects.STABLE_PODS, 0)))
 
 
 def rights(setup: Setup, namespace: str) -> list[Right]:

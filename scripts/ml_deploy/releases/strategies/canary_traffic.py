@@ -65,13 +65,14 @@ class ByReplicas:
         Then the stable version gets the rest of its pods, and the canary's go.
         """
         cluster, app = self._stage.cluster, self._stage.plan.app
-        stable, canary = cluster.get(self._stable), cluster.get(self._canary)
+        stable = cluster.get(self._stable)
         if not stable:
             return
         count = int(stable["spec"].get("replicas", 1))
         if count < (half := math.ceil(self.total / 2)):
             self.stable_pods(half)
-        if canary:
+        stable, canary = cluster.get(self._stable), cluster.get(self._canary)
+        if stable and canary:
             canary_cut.close(cluster, app, stable, canary, tell=self._stage.tell)
         try:
             if count < self.total:

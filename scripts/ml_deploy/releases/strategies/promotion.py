@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ml_deploy.checks.cases import Report
 from ml_deploy.releases.stage import Stage
-from ml_deploy.releases.strategies import Ending
+from ml_deploy.releases.strategies import Ending, canary_cut
 from ml_deploy.releases.strategies.canary import Canary, aborting, promote
 from ml_deploy.releases.strategies.canary_trial import Trial
 
@@ -15,7 +15,8 @@ class Promotion(Canary):
     """A canary's last step, in a job of its own."""
 
     def before_traffic(self, stage: Stage) -> Report | None:
-        """Golden predictions, where there are any, are asked once more."""
+        """Golden predictions, where there are any, are asked once more. A rejection that was killed is forgotten."""
+        canary_cut.reopen(stage.cluster, stage.plan.app)
         self._trial = Trial.resume(stage)
         if self._trial is None:
             return None
