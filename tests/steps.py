@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,13 @@ def environment(tmp_path: Path, inputs: dict[str, Any]) -> dict[str, str]:
     return env | {"ML_DEPLOY_" + name.upper(): str(value) for name, value in inputs.items()}
 
 
-def step(tmp_path: Path, command: str, more: Mapping[str, str] | None = None, /, **inputs: Any) -> Step:
-    """Run it. more: beside the environment that every job has."""
+def step(
+    tmp_path: Path, command: str, more: Mapping[str, str] | None = None, /, *,
+    program: Sequence[str | Path] = (MAIN,), **inputs: Any,
+) -> Step:  # fmt: skip
+    """Run it. more: beside the environment that every job has. program: takes the command last, as main.py does."""
     done = subprocess.run(
-        [sys.executable, "-E", "-s", "-u", "-X", "utf8", str(MAIN), command], cwd=tmp_path, text=True,
+        [sys.executable, "-E", "-s", "-u", "-X", "utf8", *program, command], cwd=tmp_path, text=True,
         env=environment(tmp_path, inputs) | dict(more or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stdout, done.stdout

@@ -55,6 +55,14 @@ def secret(name: str, **data: str) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
+def job(image: str, script: str, name: str = "migrate") -> Object:
+    """A Job that runs a script, once."""
+    container = {"name": "job", "image": image, "command": ["/bin/sh", "-c", script]}
+    pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
+    spec = {"backoffLimit": 0, "template": {"spec": pod}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+
+
 def keeping(image: str, name: str = "web", *, answer: object = "v1", replicas: int = 1) -> Object:
     """The same app, by a server that keeps connections alive and closes them when it is told to end."""
     made = web(image, name, answer=answer, replicas=replicas)

@@ -7,19 +7,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.apps import PREDICT, service, web
-from tests.steps import Step, step
+from tests.steps import MAIN, Step, step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Object, Ref
+from ml_deploy.releases.strategies import routes
 
 RATE = 50
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+_DYING = Path(__file__).with_name("dying.py")
 
 
 def app(image: str, answer: str = "v1", *, replicas: int = 2, delay: str = "", **how: Any) -> Object:
@@ -49,7 +52,11 @@ class Runner:
     folder: Path
     kubeconfig: str
     cluster: ApiServer
-    objects: list[Object] = field(default_factory=list)
+    program: Sequence[str | Path] = (MAIN,)
+
+    def dying(self, when: str, at: int) -> Runner:
+        """One whose runs are killed `before` or `after` a write."""
+        return replace(self, program=(_DYING, when, str(at)))
 
     def deploy(self, *objects: Object, **inputs: str) -> Step:
         """deploy-aks of objects; `on-failure: rollback` and 50 s unless told otherwise."""
@@ -70,7 +77,7 @@ class Runner:
         for name in ("output", "summary"):
             (self.folder / name).unlink(missing_ok=True)
         common = {"kubeconfig": self.kubeconfig, "namespace": self.cluster.namespace, "app": "web", "timeout": "50s"}
-        return step(self.folder, command, **{**common, **inputs})
+        return step(self.folder, command, program=self.program, **{**common, **inputs})
 
     def cases(self, answer: str) -> str:
         """A file of golden predictions that expects one answer."""
@@ -148,6 +155,25 @@ def clients(url: str, rate: float = RATE, host: str = "", *, keep: bool = False)
         yield found
     finally:
         found.finish()
+
+
+def host(runner: Runner) -> str:
+    """One controller serves the Gateways of all tests, also of those whose namespaces are on their way out."""
+    return f"{runner.cluster.namespace}.example"
+
+
+def route(runner: Runner, gateway: str) -> Object:
+    refs = [{"name": "web", "port": 80}]
+    rules = [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": refs}]
+    return {"apiVersion": GATEWAY_API, "kind": "HTTPRoute", "metadata": {"name": "web"},
+            "spec": {"parentRefs": [{"name": gateway.partition("#")[2], "namespace": "default"}], "hostnames": [host(runner)], "rules": rules}}  # fmt: skip
+
+
+def untouched(runner: Runner) -> None:
+    """The route leads to one Service again."""
+    live = runner.live("HTTPRoute", "web")
+    assert live and not routes.is_edited(live)
+    assert [[ref["name"] for ref in rule["backendRefs"]] for rule in live["spec"]["rules"]] == [["web"]]
 
 
 def wait_for(condition: Any, seconds: float = 20) -> None:

@@ -10,11 +10,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.busybox import static_busybox
 from tests.cluster.apps import PREDICT
+from tests.cluster.canaries import GATEWAY_API, wait_for
 from tests.cluster.proxy import Proxy, proxied
 
 from ml_deploy.adapters.cluster import ApiServer, connect
@@ -76,32 +78,41 @@ def kubectl_path(kubeconfig: str) -> str:
 @pytest.fixture(scope="session")
 def api(kubeconfig: str) -> Iterator[ApiServer]:
     """A connection to the cluster, outside any namespace of a test."""
-    server = _connect(kubeconfig, "default")
+    server = connected(kubeconfig, "default")
     yield server
     server.close()
 
 
 @pytest.fixture
 def namespace(api: ApiServer) -> Iterator[str]:
-    """A namespace for one test, removed behind it."""
+    """A namespace for one test."""
+    with namespaced(api) as name:
+        yield name
+
+
+@contextmanager
+def namespaced(api: ApiServer) -> Iterator[str]:
+    """A namespace that is removed afterwards."""
     name = f"ml-deploy-test-{uuid.uuid4().hex[:8]}"
     api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     until = time.monotonic() + 30
     while not api.get(Ref("v1", "ServiceAccount", name, "default")) and time.monotonic() < until:
         time.sleep(0.05)
-    yield name
-    api.delete(Ref("v1", "Namespace", "", name))
+    try:
+        yield name
+    finally:
+        api.delete(Ref("v1", "Namespace", "", name))
 
 
 @pytest.fixture
 def cluster(kubeconfig: str, namespace: str) -> Iterator[ApiServer]:
     """A connection whose namespace is the test's own."""
-    server = _connect(kubeconfig, namespace)
+    server = connected(kubeconfig, namespace)
     yield server
     server.close()
 
 
-def _connect(kubeconfig: str, namespace: str) -> ApiServer:
+def connected(kubeconfig: str, namespace: str) -> ApiServer:
     access = ClusterAccess(kubeconfig=kubeconfig, namespace=namespace)
     return connect(access, lambda: pytest.fail("no Azure here"), lambda _secret: None)
 
@@ -170,3 +181,23 @@ def proxy(kubeconfig: str, tmp_path: Path) -> Iterator[Proxy]:
     """A fault proxy before the cluster."""
     with proxied(kubeconfig, tmp_path) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def gateway(request: pytest.FixtureRequest, api: ApiServer) -> Iterator[str]:
+    """One Gateway for the routes of all tests; the URL that it is asked at."""
+    name, _, port = request.config.getoption("--gateway").partition(":")
+    if not api.kind(GATEWAY_API, "Gateway") or not api.get(Ref(GATEWAY_API, "GatewayClass", "", name)):
+        pytest.skip(f"NO GATEWAY: this cluster has no Gateway API with a class {name} (--gateway CLASS:PORT)")
+    ref = Ref(GATEWAY_API, "Gateway", "default", f"ml-deploy-test-{uuid.uuid4().hex[:8]}")
+    routes_of_all = {"namespaces": {"from": "All"}}
+    listener = {"name": "http", "port": int(port), "protocol": "HTTP", "allowedRoutes": routes_of_all}
+    api.create({"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": ref.name, "namespace": ref.namespace},
+                "spec": {"gatewayClassName": name, "listeners": [listener]}})  # fmt: skip
+    try:
+        wait_for(lambda: ((api.get(ref) or {}).get("status") or {}).get("addresses"))
+        found = api.get(ref)
+        assert found
+        yield f"http://{found['status']['addresses'][0]['value']}:{port}{PREDICT}#{ref.name}"
+    finally:
+        api.delete(ref)

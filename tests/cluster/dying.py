@@ -1,36 +1,27 @@
-"""A run that is killed: deploys or rolls back as the commands do, and SIGKILLs itself at the N-th write.
+"""A command that is killed: run as main.py runs it, it SIGKILLs itself before or after its N-th write.
 
-usage: dying.py SCRIPTS_DIR KUBECONFIG NAMESPACE before|after N rollback
-       dying.py SCRIPTS_DIR KUBECONFIG NAMESPACE before|after N STRATEGY < OBJECTS.json
+usage: dying.py before|after N COMMAND          (inputs in the environment, as main.py has them)
 
-Exits 0 when it came to its end with fewer writes. A run of `rollback` goes through the command itself.
+Each write is printed. A run with fewer writes ends as the command does.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-import time
+import threading
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-if __name__ == "__main__":
-    sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+sys.path[0] = str(Path(__file__).resolve().parents[2] / "scripts")
 
-from tests.cluster.apps import PREDICT
-
+from ml_deploy import commands
 from ml_deploy.adapters.cluster import ApiServer, connect
 from ml_deploy.adapters.kube_http import Response
-from ml_deploy.checks.cases import parse
-from ml_deploy.commands import deploy_aks, rollback
-from ml_deploy.commands.ports import Adapters
+from ml_deploy.errors import MlDeployError
 from ml_deploy.releases.cluster import Cluster, ClusterAccess
-from ml_deploy.releases.deployment import Deployment, Plan
-from ml_deploy.releases.lease import Lock, identity
-from ml_deploy.releases.stage import CanaryPlan
-from ml_deploy.runtime import fields
+from ml_deploy.runtime import fields, options
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
 from ml_deploy.wiring import Wiring
@@ -39,53 +30,44 @@ from ml_deploy.wiring import Wiring
 class Dying(ApiServer):
     """Kills its own process before or after the N-th request that changes something."""
 
-    when, left = "after", 0
+    when, at, writes = "", 0, 0
 
     def _send(self, method: str, path: str, body: object = None, **options: Any) -> Response:
-        if method == "GET" or "selfsubject" in path or "dryRun" in str(options.get("query")):
+        harmless = method == "GET" or "selfsubject" in path or "dryRun" in (options.get("query") or {})
+        if harmless or threading.current_thread() is not threading.main_thread():  # which renews the lock
             return super()._send(method, path, body, **options)
-        self.left -= 1
-        if self.left == 0 and self.when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+        self.writes += 1
+        print(f"write {self.writes}: {method} {path}")
+        self._die("before")
         response = super()._send(method, path, body, **options)
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        self._die("after")
         return response
+
+    def _die(self, moment: str) -> None:
+        if self.writes == self.at and self.when == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Doomed(Wiring):
     """The real wiring with a cluster that kills us."""
 
-    def __init__(self, when: str, at: int) -> None:
-        super().__init__(Console(), Job({}))
-        self._when, self._at = when, at
-
     def cluster(self, access: ClusterAccess) -> Cluster:
         server = connect(access, lambda: sys.exit("no Azure here"), lambda _: None)
         dying = Dying(server._http)
-        dying.when, dying.left = self._when, self._at
+        dying.when, dying.at = sys.argv[1], int(sys.argv[2])
         return dying
 
 
-def main(kubeconfig: str, namespace: str, when: str, at: int, what: str) -> None:
-    wiring = Doomed(when, at)
-    if what == "rollback":
-        inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "from-revision": "2",
-                  "timeout": "60s"}  # fmt: skip
-        rollback.run(fields.read(rollback.Inputs, inputs), cast(Adapters, wiring))
-        return
-    if what in ("promote", "reject"):
-        inputs = {"kubeconfig": kubeconfig, "namespace": namespace, "app": "web", "action": what, "revision": "2"}
-        deploy_aks.run(fields.read(deploy_aks.Inputs, inputs), cast(Adapters, wiring))
-        return
-    cluster = wiring.cluster(ClusterAccess(kubeconfig=kubeconfig, namespace=namespace))
-    case = parse(json.dumps({"path": PREDICT, "method": "GET", "status": 200}), 1)
-    plan = Plan(
-        app="web", objects=json.load(sys.stdin), strategy=what, cases=[case], canary=CanaryPlan(steps=(50, 100))
-    )
-    with Lock(cluster, namespace, "web", holder=identity(), clock=time, tell=print).held(wait=60):
-        Deployment(cluster, plan, clock=time, until=time.monotonic() + 60, tell=print).run()
+def main(command: str) -> int:
+    module = commands.load(command)
+    inputs = fields.read(module.Inputs, options.values(module.Inputs, [], os.environ))
+    try:
+        module.run(inputs, Doomed(Console(), Job(os.environ)))
+    except MlDeployError as error:
+        print(error.message, error.hint, sep="\n")
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6])
+    sys.exit(main(sys.argv[3]))

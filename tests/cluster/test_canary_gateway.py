@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.apps import PREDICT, service
-from tests.cluster.canaries import Runner, app, clients, wait_for
+from tests.cluster.apps import service
+from tests.cluster.canaries import Runner, app, clients, host, route, untouched
 from tests.cluster.deploying import deploy, states
-from tests.cluster.test_killed import dying
 
 from ml_deploy.adapters.cluster import ApiServer
-from ml_deploy.releases.cluster import Object, Ref
-from ml_deploy.releases.strategies import routes
 
 pytestmark = pytest.mark.real_kubernetes
-
-API = "gateway.networking.k8s.io/v1"
 
 
 @pytest.fixture
 def runner(tmp_path: Path, kubeconfig: str, cluster: ApiServer) -> Runner:
     return Runner(tmp_path, kubeconfig, cluster)
-
-
-@pytest.fixture(scope="module")
-def gateway(request: pytest.FixtureRequest, api: ApiServer) -> Iterator[str]:
-    """One Gateway for the routes of all tests; the URL that it is asked at."""
-    name, _, port = request.config.getoption("--gateway").partition(":")
-    if not api.kind(API, "Gateway") or not api.get(Ref(API, "GatewayClass", "", name)):
-        pytest.skip(f"NO GATEWAY: this cluster has no Gateway API with a class {name} (--gateway CLASS:PORT)")
-    ref = Ref(API, "Gateway", "default", f"ml-deploy-test-{uuid.uuid4().hex[:8]}")
-    routes_of_all = {"namespaces": {"from": "All"}}
-    listener = {"name": "http", "port": int(port), "protocol": "HTTP", "allowedRoutes": routes_of_all}
-    api.create({"apiVersion": API, "kind": "Gateway", "metadata": {"name": ref.name, "namespace": ref.namespace},
-                "spec": {"gatewayClassName": name, "listeners": [listener]}})  # fmt: skip
-    try:
-        wait_for(lambda: ((api.get(ref) or {}).get("status") or {}).get("addresses"))
-        found = api.get(ref)
-        assert found
-        yield f"http://{found['status']['addresses'][0]['value']}:{port}{PREDICT}#{ref.name}"
-    finally:
-        api.delete(ref)
-
-
-def host(runner: Runner) -> str:
-    """One controller serves the Gateways of all tests, also of those whose namespaces are on their way out."""
-    return f"{runner.cluster.namespace}.example"
-
-
-def route(runner: Runner, gateway: str) -> Object:
-    refs = [{"name": "web", "port": 80}]
-    rules = [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": refs}]
-    return {"apiVersion": API, "kind": "HTTPRoute", "metadata": {"name": "web"},
-            "spec": {"parentRefs": [{"name": gateway.partition("#")[2], "namespace": "default"}], "hostnames": [host(runner)], "rules": rules}}  # fmt: skip
-
-
-def untouched(runner: Runner) -> None:
-    """The route leads to one Service again."""
-    live = runner.live("HTTPRoute", "web")
-    assert live and not routes.is_edited(live)
-    assert [[ref["name"] for ref in rule["backendRefs"]] for rule in live["spec"]["rules"]] == [["web"]]
 
 
 def test_clients_see_the_weights_and_no_request_fails(runner: Runner, gateway: str, busybox: str) -> None:
@@ -121,27 +75,4 @@ def test_a_waiting_canary_is_rejected_without_a_failed_request(runner: Runner, g
     assert users.between(after, after + 4)["v2"] == 0
     assert users.failures() == []
     runner.plain("v1", 2)
-    untouched(runner)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A sample of the writes; `--every-write` takes them all."""
-    if "at" in metafunc.fixturenames:
-        metafunc.parametrize("at", range(1, 22) if metafunc.config.getoption("--every-write") else (9,))
-
-
-def test_killed_at_a_write_and_run_again(runner: Runner, gateway: str, busybox: str, at: int) -> None:
-    def objects(answer: str) -> list[Object]:
-        return [service(), app(busybox, answer), route(runner, gateway)]
-
-    deploy(runner.cluster, *objects("v1"))
-    space = runner.cluster.namespace
-    with clients(gateway, host=host(runner)) as users:
-        killed = dying(runner.kubeconfig, space, "canary", "after", at, objects("v2"))
-        time.sleep(1)
-        assert dying(runner.kubeconfig, space, "canary", "after", 1000, objects("v2")) == 0
-        time.sleep(2)
-    assert killed or at > 15
-    assert users.failures() == []
-    runner.plain("v2", 2)
     untouched(runner)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.cluster.apps import PREDICT, service, web
+from tests.cluster.canaries import Runner
 from tests.cluster.deploying import deploy, good, states
 from tests.cluster.proxy import Proxy
-from tests.steps import step
 
 from ml_deploy.adapters.cluster import ApiServer
 
@@ -30,14 +32,29 @@ WATCHES: list[dict[str, Any]] = [
 ]
 
 
+STRATEGIES: dict[str, dict[str, str]] = {
+    "blue-green": {"keep_old": "1s"}, "canary": {"steps": "50, 100", "pause": "1s"}, "rolling": {},
+}  # fmt: skip
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each fault by one of the two commands; `--every-fault` takes all by both."""
-    if "rule" in metafunc.fixturenames:
-        sample = {"test_every_fourth_request_breaks": FAULTS[:4], "test_watches_that_break": WATCHES[:2]}
-        rules = sample.get(metafunc.function.__name__, FAULTS[4:])
-        if metafunc.config.getoption("--every-fault"):
-            rules = WATCHES if metafunc.function.__name__ == "test_watches_that_break" else FAULTS
-        metafunc.parametrize("rule", rules, ids=lambda rule: "-".join(map(str, rule.values())))
+    """A sample of faults and strategies; `--every-fault` takes each fault under each strategy, and with a rollback."""
+    every, names = metafunc.config.getoption("--every-fault"), metafunc.fixturenames
+    rules = WATCHES if "watches" in metafunc.function.__name__ else FAULTS
+    if {"rule", "strategy"} <= set(names):
+        some = FAULTS if rules is FAULTS else WATCHES[:2]
+        pairs = product(rules, STRATEGIES) if every else zip(some, cycle(STRATEGIES))
+        metafunc.parametrize(("rule", "strategy"), list(pairs), ids=_name)
+    elif "rule" in names:
+        metafunc.parametrize("rule", rules if every else rules[4:], ids=_name)
+    elif "strategy" in names:
+        metafunc.parametrize("strategy", STRATEGIES if every else ["canary"])
+    elif "what" in names:
+        metafunc.parametrize("what", [*STRATEGIES, "rollback"] if every else ["blue-green", "rollback"])
+
+
+def _name(value: dict[str, Any] | str) -> str:
+    return "-".join(map(str, value.values() if isinstance(value, dict) else [value]))
 
 
 def answer(cluster: ApiServer) -> str:
@@ -45,86 +62,80 @@ def answer(cluster: ApiServer) -> str:
     return str(json.loads(cluster.ask(cluster.namespace, "services/web:80", "GET", PREDICT).body)["prediction"])
 
 
+@pytest.fixture
+def runner(tmp_path: Path, proxy: Proxy, cluster: ApiServer) -> Runner:
+    """Runs commands through the proxy; what a test looks at itself it sees without."""
+    return Runner(tmp_path, proxy.kubeconfig, cluster)
+
+
 def test_every_fourth_request_breaks(
-    cluster: ApiServer, proxy: Proxy, busybox: str, tmp_path: Path, rule: dict[str, Any]
+    runner: Runner, proxy: Proxy, busybox: str, rule: dict[str, Any], strategy: str
 ) -> None:
-    proxy.break_every(EVERY, **rule)
-    for number in (1, 2):
-        items = {"apiVersion": "v1", "kind": "List", "items": [service(), web(busybox, answer=f"v{number}")]}
-        (tmp_path / "app.json").write_text(json.dumps(items))
-        done = step(tmp_path, "deploy-aks", kubeconfig=proxy.kubeconfig, namespace=cluster.namespace, app="web",
-                    manifests="app.json", stable_for="1s", timeout="50s")  # fmt: skip
+    for version in ("v1", "v2"):
+        proxy.ask("DELETE")
+        proxy.break_every(EVERY, **rule)
+        app = web(busybox, answer=version, replicas=2)
+        done = runner.deploy(service(), app, strategy=strategy, stable_for="1s", **STRATEGIES[strategy])
         assert done.code == 0, done.log
-    assert proxy.hits() > (1 if "method" in rule else 10), "the faults did happen"
-    assert answer(cluster) == "v2" and states(cluster) == {1: "superseded", 2: "good"}
+        assert proxy.hits() > (0 if "method" in rule else 5), "the faults did happen"
+    assert answer(runner.cluster) == "v2" and states(runner.cluster) == {1: "superseded", 2: "good"}
 
 
-def test_a_cluster_that_goes_away_in_the_middle(cluster: ApiServer, proxy: Proxy, busybox: str, tmp_path: Path) -> None:
-    items = {"apiVersion": "v1", "kind": "List", "items": [service(), web(busybox)]}
-    (tmp_path / "app.json").write_text(json.dumps(items))
-    proxy.ask("POST", {"fault": "refuse", "times": 0, "after": 25})
-    done = step(tmp_path, "deploy-aks", kubeconfig=proxy.kubeconfig, namespace=cluster.namespace, app="web",
-                manifests="app.json", timeout="6s", on_failure="keep")  # fmt: skip
+def test_a_cluster_that_goes_away_in_the_middle(runner: Runner, proxy: Proxy, busybox: str, strategy: str) -> None:
+    cluster, how = runner.cluster, {"strategy": strategy, **STRATEGIES[strategy]}
+    deploy(cluster, service(), web(busybox, answer="v1", replicas=2))
+    proxy.ask("POST", {"fault": "refuse", "times": 0, "after": 30})
+    objects = [service(), web(busybox, answer="v2", replicas=2)]
+    done = runner.deploy(*objects, timeout="6s", on_failure="keep", **how)
     assert (done.code, done.outputs["reason"]) == (9, "unreachable"), done.log
-    assert "does not answer" in done.log
+    assert "does not answer" in done.log and answer(cluster) == "v1"
     proxy.ask("DELETE")
-    again = step(tmp_path, "deploy-aks", kubeconfig=proxy.kubeconfig, namespace=cluster.namespace, app="web",
-                 manifests="app.json", timeout="50s")  # fmt: skip
+    again = runner.deploy(*objects, **how)
     assert again.code == 0, again.log
-    assert answer(cluster) == "v1"
-
-
-def test_a_rollback_when_every_fourth_request_breaks(
-    cluster: ApiServer, proxy: Proxy, busybox: str, tmp_path: Path, rule: dict[str, Any]
-) -> None:
-    good(cluster, deploy(cluster, service(), web(busybox, answer="v1")))
-    deploy(cluster, service(), web(busybox, answer="v2"))
-    proxy.break_every(EVERY, **rule)
-    done = step(
-        tmp_path, "rollback", kubeconfig=proxy.kubeconfig, namespace=cluster.namespace, app="web", timeout="50s"
-    )
-    assert done.code == 0, done.log
-    assert proxy.hits() > (0 if "method" in rule else 3), "the faults did happen"
-    assert answer(cluster) == "v1" and states(cluster) == {1: "good", 2: "rolled-back"}
-
-
-def test_watches_that_break(
-    cluster: ApiServer, proxy: Proxy, busybox: str, tmp_path: Path, rule: dict[str, Any]
-) -> None:
-    deploy(cluster, service(), web(busybox, answer="v1"))
-    proxy.ask("POST", rule)
-    (tmp_path / "app.json").write_text(json.dumps(web(busybox, answer="v2")))
-    done = step(tmp_path, "deploy-aks", kubeconfig=proxy.kubeconfig, namespace=cluster.namespace, app="web",
-                manifests="app.json", stable_for="3s", timeout="50s")  # fmt: skip
-    assert done.code == 0, done.log
-    assert proxy.hits() >= min(rule["times"], 2), "the faults did happen"
     assert answer(cluster) == "v2"
 
 
-@pytest.mark.parametrize("command", ["deploy-aks", "rollback"])
-def test_a_401_is_cured_by_a_fresh_token(
-    cluster: ApiServer, proxy: Proxy, busybox: str, tmp_path: Path, command: str
+def test_a_rollback_when_every_fourth_request_breaks(
+    runner: Runner, proxy: Proxy, busybox: str, rule: dict[str, Any]
 ) -> None:
-    good(cluster, deploy(cluster, service(), web(busybox, answer="v1")))
-    deploy(cluster, service(), web(busybox, answer="v2"))
+    good(runner.cluster, deploy(runner.cluster, service(), web(busybox, answer="v1")))
+    deploy(runner.cluster, service(), web(busybox, answer="v2"))
+    proxy.break_every(EVERY, **rule)
+    done = runner.run("rollback")
+    assert done.code == 0, done.log
+    assert proxy.hits() > (0 if "method" in rule else 3), "the faults did happen"
+    assert answer(runner.cluster) == "v1" and states(runner.cluster) == {1: "good", 2: "rolled-back"}
+
+
+def test_watches_that_break(runner: Runner, proxy: Proxy, busybox: str, rule: dict[str, Any], strategy: str) -> None:
+    deploy(runner.cluster, service(), web(busybox, answer="v1", replicas=2))
+    proxy.ask("POST", rule)
+    app = web(busybox, answer="v2", replicas=2)
+    done = runner.deploy(service(), app, strategy=strategy, stable_for="3s", **STRATEGIES[strategy])
+    assert done.code == 0, done.log
+    assert proxy.hits() >= min(rule["times"], 2), "the faults did happen"
+    assert answer(runner.cluster) == "v2"
+
+
+def test_a_401_is_cured_by_a_fresh_token(runner: Runner, proxy: Proxy, busybox: str, what: str) -> None:
+    good(runner.cluster, deploy(runner.cluster, service(), web(busybox, answer="v1", replicas=2)))
+    deploy(runner.cluster, service(), web(busybox, answer="v2", replicas=2))
     for after in (3, 9, 15):
         proxy.ask("POST", {"fault": "error", "status": 401, "after": after})
-    given = {"app": "web", "namespace": cluster.namespace, "kubeconfig": with_plugin(proxy, tmp_path), "timeout": "50s"}
-    if command == "deploy-aks":
-        (tmp_path / "app.json").write_text(json.dumps(web(busybox, answer="v1")))
-        given["manifests"] = "app.json"
-    done = step(tmp_path, command, **given)
+    runner = replace(runner, kubeconfig=with_plugin(proxy, runner.folder))
+    objects = [service(), web(busybox, answer="v1", replicas=2)]
+    rollback = what == "rollback"
+    done = runner.run(what) if rollback else runner.deploy(*objects, strategy=what, **STRATEGIES[what])
     assert done.code == 0, done.log
     assert proxy.hits() == 3, "the faults did happen"
-    assert len((tmp_path / "asked").read_text().splitlines()) >= 4, "a token at first, and one after each 401"
-    assert answer(cluster) == "v1"
+    asked = (runner.folder / "asked").read_text().splitlines()
+    assert len(asked) >= 4, "a token at first, and one after each 401"
+    assert answer(runner.cluster) == "v1"
 
 
-def test_a_401_that_no_token_cures_stops_it(cluster: ApiServer, proxy: Proxy, busybox: str, tmp_path: Path) -> None:
+def test_a_401_that_no_token_cures_stops_it(runner: Runner, proxy: Proxy, busybox: str) -> None:
     proxy.ask("POST", {"fault": "error", "status": 401, "times": 0})
-    (tmp_path / "app.json").write_text(json.dumps(web(busybox)))
-    done = step(tmp_path, "deploy-aks", kubeconfig=with_plugin(proxy, tmp_path), namespace=cluster.namespace, app="web",
-                manifests="app.json", timeout="50s")  # fmt: skip
+    done = replace(runner, kubeconfig=with_plugin(proxy, runner.folder)).deploy(web(busybox))
     assert (done.code, done.outputs["reason"]) == (6, "auth"), done.log
     assert proxy.hits() == 2, "once more with a fresh token, and no more"
 

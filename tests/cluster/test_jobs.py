@@ -6,21 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cluster.apps import config, service, web
+from tests.cluster.apps import config, job, service, web
 from tests.cluster.test_deploy import Deploying
 from tests.steps import step
 
 from ml_deploy.adapters.cluster import ApiServer
-from ml_deploy.releases.cluster import Object, Ref
+from ml_deploy.releases.cluster import Ref
 
 pytestmark = pytest.mark.real_kubernetes
-
-
-def job(image: str, script: str, name: str = "migrate") -> Object:
-    container = {"name": "job", "image": image, "command": ["/bin/sh", "-c", script]}
-    pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
-    spec = {"backoffLimit": 0, "template": {"spec": pod}}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
 
 
 class Deploy(Deploying):

@@ -1,89 +1,404 @@
-"""A run that is killed at any write leaves the old or the new version serving, and the next run converges."""
+"""Commands killed before and after any write: something serves, and the next run converges without help.
+
+A sample of the writes; `--every-write` takes them all, and `-rP` tells of each what served and what the next run did.
+"""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 
 import pytest
-from tests.cluster.apps import PREDICT, config, service, web
-from tests.cluster.deploying import deploy, good
+from tests.cluster.apps import PREDICT, config, job, service, web
+from tests.cluster.canaries import Clients, Runner, app, clients, host, public, route, untouched
+from tests.cluster.conftest import connected, namespaced
+from tests.cluster.drills import RATE, Drill, Place, done, lasting
+from tests.cluster.test_teardown import ours
+from tests.steps import Step
 
 from ml_deploy.adapters.cluster import ApiServer
-from ml_deploy.releases import records
-from ml_deploy.releases.cluster import Object, Ref
-from ml_deploy.releases.records import Records
+from ml_deploy.releases.cluster import Object
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.real_kubernetes
+
+
+class Rolling(Drill):
+    """With a Job that runs again, a config map that changes, and one that is pruned."""
+
+    writes = 16
+
+    def objects(self, version: str) -> list[Object]:
+        made = [config("settings", mode=version), config(f"only-{version}", x="1")]
+        return [*made, job(self.place.image, f"echo {version}"), *super().objects(version)]
+
+    def deploy(self, runner: Runner, version: str, *more: Object, **inputs: str) -> Step:
+        return super().deploy(runner, version, *more, **{"prune": "true", **inputs})
+
+    def settled(self, version: str) -> None:
+        super().settled(version)
+        found = self.runner.cluster.list("v1", "ConfigMap", self.runner.cluster.namespace, selector="ml-deploy/app")
+        assert {one["metadata"]["name"] for one in found} == {"settings", f"only-{version}"}
+        ran = self.live("batch/v1", "Job", "migrate")
+        assert ran["spec"]["template"]["spec"]["containers"][0]["command"][2] == f"echo {version}"
+        assert ran["status"].get("succeeded") == 1
+
+
+class Rollback(Drill):
+    """Killed, it is run once more."""
+
+    writes = 9
+
+    def prepare(self) -> None:
+        super().prepare()
+        done(self.deploy(self.runner, self.new, config("extra", x="1")))
+        self._undone = str(self.revision())
+
+    def run(self, runner: Runner) -> Step:
+        return runner.run("rollback", from_revision=self._undone)
+
+    def again(self, when: str) -> str:
+        done(self.run(self.runner))
+        return self.old
+
+
+class Failing(Drill):
+    """Runs that fail. What comes next fails likewise, or is the deployment of a good version."""
+
+    ends = 0, ""  # the exit code, and words of the log
+
+    def again(self, when: str) -> str:
+        if when == "before":
+            done(self.run(self.runner), *self.ends)
+            return self.old
+        self.new = self.version()
+        done(self.deploy(self.runner, self.new))
+        return self.new
+
+
+class AutomaticRollback(Failing):
+    """A Job of the release fails when its pods are in place already."""
+
+    ends = 11, "serves again"
+    writes, first = 18, 8
+
+    def run(self, runner: Runner) -> Step:
+        return self.deploy(runner, self.new, job(self.place.image, "exit 4", "fails"))
+
+
+class BlueGreen(Drill):
+    """Two Services, an autoscaler, a budget and a config map, each of which has its way with colours."""
+
+    strategy, beside = "blue-green", 1
+    writes = 14
+
+    def objects(self, version: str) -> list[Object]:
+        peers = service("peers")
+        peers["spec"]["selector"] = {"app": "web"}
+        budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+                  "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}}  # fmt: skip
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+        scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+                  "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3}}  # fmt: skip
+        made = lasting(app(self.place.image, version))
+        made["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "settings"}}]
+        return [config("settings", mode=version), peers, public(), made, budget, scaler]
+
+    def settled(self, version: str) -> None:
+        super().settled(version)
+        leads = self.live("v1", "Service")["spec"]["selector"]
+        assert self.live("v1", "Service", "peers")["spec"]["selector"] == leads
+        scaler = self.live("autoscaling/v2", "HorizontalPodAutoscaler")
+        assert scaler["spec"]["scaleTargetRef"]["name"] == leads["app"]
+        assert self.live("v1", "ConfigMap", leads["app"].replace("web", "settings"))["data"] == {"mode": version}
+
+
+class Adoption(BlueGreen):
+    """From pods without a colour, which go at once."""
+
+    beside = 0
+    writes = 18
+
+    def prepare(self) -> None:
+        self.start(strategy="rolling")
+
+    def deploy(self, runner: Runner, version: str, *more: Object, **inputs: str) -> Step:
+        how = {} if "strategy" in inputs else {"keep_old": "1s"}
+        return super().deploy(runner, version, *more, **how, **inputs)
+
+
+class BackToRolling(BlueGreen):
+    """From a colour to pods without one."""
+
+    strategy, beside = "rolling", 0
+    writes = 21
+
+    def prepare(self) -> None:
+        self.start(strategy="blue-green")
+
+
+class WayBack(Rollback, BlueGreen):
+    """A rollback to the colour that stands ready."""
+
+    writes = 17
+
+
+class AutomaticWayBack(AutomaticRollback, BlueGreen):
+    """After the switch."""
+
+    writes, first = 30, 12
+
+
+class Canary(Drill):
+    """By the number of pods, and promoted."""
+
+    strategy = "canary"
+    writes = 22
+
+    def deploy(self, runner: Runner, version: str, *more: Object, **inputs: str) -> Step:
+        how = {"steps": "50, 100", "pause": "0s"} if inputs.get("strategy", self.strategy) == "canary" else {}
+        return super().deploy(runner, version, *more, **{**how, **inputs})
+
+
+class OverCanary(Canary):
+    """What comes next is another strategy, or a rollback."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._undone = str(self.revision() + 1)
+
+    def again(self, when: str) -> str:
+        if when == "before":
+            done(self.runner.run("rollback", from_revision=self._undone))
+            return self.old
+        self.new = self.version()
+        done(self.deploy(self.runner, self.new, strategy="rolling"))
+        return self.new
+
+
+class Abort(Failing, Canary):
+    """Its pods begin to answer wrongly when they have users."""
+
+    ends = 12, "aborted at 50 %"
+    writes, first = 14, 8
+
+    def run(self, runner: Runner) -> Step:
+        objects = [turning(one) if one["kind"] == "Deployment" else one for one in self.objects(self.new)]
+        return runner.canary(*objects, pause="4s", cases=runner.cases(self.new))
+
+    def answers(self) -> set[str]:
+        return {*super().answers(), "bad"}
+
+
+class Promotion(Canary):
+    """Of a canary that waits. Killed, it is run once more, or the canary is rejected after all."""
+
+    writes = 15
+
+    def prepare(self) -> None:
+        super().prepare()
+        done(self.deploy(self.runner, self.new, steps="50"))
+        self._waits = str(self.revision())
+
+    def run(self, runner: Runner) -> Step:
+        return runner.decide("promote", revision=self._waits, cases=runner.cases(self.new))
+
+    def again(self, when: str) -> str:
+        if when == "before":
+            done(self.run(self.runner))
+            return self.new
+        rejected = self.runner.decide("reject", revision=self._waits)
+        if rejected.code == 15:  # there is nothing to reject any more
+            return self.new
+        done(rejected)
+        return self.old
+
+
+class Rejection(Promotion):
+    """Killed, it is run once more, or the canary is promoted after all."""
+
+    writes = 8
+
+    def run(self, runner: Runner) -> Step:
+        return runner.decide("reject", revision=self._waits)
+
+    def again(self, when: str) -> str:
+        if when == "before":
+            done(self.run(self.runner))
+            return self.old
+        promoted = self.runner.decide("promote", revision=self._waits)
+        if promoted.code == 15:  # there is nothing to promote any more
+            return self.old
+        done(promoted)
+        return self.new
+
+
+class FailedPromotion(AutomaticRollback, Canary):
+    """After the canary's steps."""
+
+    writes, first = 29, 19
+
+
+class AtGateway(Drill):
+    """Clients come by an HTTPRoute."""
+
+    def objects(self, version: str) -> list[Object]:
+        return [*super().objects(version), route(self.runner, self.place.gateway)]
+
+    def users(self) -> AbstractContextManager[Clients]:
+        return clients(self.place.gateway, RATE, host(self.runner))
+
+    def settled(self, version: str) -> None:
+        super().settled(version)
+        untouched(self.runner)
+
+
+class CanaryAtGateway(AtGateway, Canary):
+    writes = 21
+
+
+class OverCanaryAtGateway(AtGateway, OverCanary):
+    writes = 20
+
+
+class AbortAtGateway(AtGateway, Abort):
+    writes, first = 13, 8
+
+
+class PromotionAtGateway(AtGateway, Promotion):
+    writes = 14
+
+
+class RejectionAtGateway(AtGateway, Rejection):
+    writes = 7
+
+
+class Teardown(Drill):
+    """Killed, it is run once more, or the app is deployed again. Another app serves all the while."""
+
+    writes = 7
+
+    def objects(self, version: str) -> list[Object]:
+        return [config("settings", mode=version), service(), web(self.place.image, answer=version)]
+
+    def prepare(self) -> None:
+        if not self.url:
+            other = web(self.place.image, "other", answer="other")
+            self.url = done(self.runner.deploy(public("other"), other, app="other")).outputs["endpoint"] + PREDICT
+        super().prepare()
+
+    def run(self, runner: Runner) -> Step:
+        return runner.decide("teardown")
+
+    def again(self, when: str) -> str:
+        if when == "before":
+            done(self.run(self.runner))
+            return ""
+        return super().again(when)
+
+    def answers(self) -> set[str]:
+        return {"other"}
+
+    def settled(self, version: str) -> None:
+        if version:
+            super().settled(version)
+        else:
+            assert ours(self.runner.cluster) == set()
+
+
+def turning(deployment: Object) -> Object:
+    """A Deployment whose pods answer `bad` three seconds after they have started."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    answers = "/www/cgi-bin/predict"
+    turn = f'/bin/busybox sed \'s/: "v.*"/: "bad"/\' {answers} > /bad; /bin/busybox chmod +x /bad'
+    late = f"(/bin/busybox sleep 3; {turn}; /bin/busybox mv /bad {answers}) & exec "
+    container["command"][2] = container["command"][2].replace("exec ", late)
+    return deployment
+
+
+#: Each with a sample of its writes.
+DRILLS: dict[type[Drill], tuple[int, ...]] = {
+    Rolling: (9, 13),
+    Rollback: (4,),
+    AutomaticRollback: (12,),
+    BlueGreen: (4, 8),
+    Adoption: (8,),
+    BackToRolling: (12,),
+    WayBack: (2,),
+    AutomaticWayBack: (15,),
+    Canary: (8, 12),
+    OverCanary: (12,),
+    Abort: (9,),
+    Promotion: (4,),
+    Rejection: (2,),
+    FailedPromotion: (24,),
+    Teardown: (3,),
+}
+AT_GATEWAY: dict[type[Drill], tuple[int, ...]] = {
+    CanaryAtGateway: (7,),
+    OverCanaryAtGateway: (13,),
+    AbortAtGateway: (9,),
+    PromotionAtGateway: (6,),
+    RejectionAtGateway: (2,),
+}
+_LATE = 3  # writes that some runs have and others have not: old records are removed
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A sample of the writes; `--every-write` takes them all."""
-    if "at" in metafunc.fixturenames:
-        every = metafunc.config.getoption("--every-write")
-        metafunc.parametrize("at", range(1, 19) if every else (4, 8))
-        metafunc.parametrize("when", ("before", "after") if every else ("after",))
+    every = metafunc.config.getoption("--every-write")
+    drills = AT_GATEWAY if "gateway" in metafunc.fixturenames else DRILLS
+    cases = [
+        (drill, when, at)
+        for drill, some in drills.items()
+        for when in (("after", "before") if every else ("after",))
+        for at in (range(drill.first, drill.writes + _LATE) if every else some)
+    ]
+    metafunc.parametrize(("drill", "when", "at"), cases, ids=lambda value: getattr(value, "__name__", None))
 
 
-def dying(kubeconfig: str, namespace: str, what: str, when: str, at: int, objects: list[Object] | None = None) -> int:
-    """Run it, to be killed at a write; its exit code."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/cluster/dying.py"), str(ROOT / "scripts"), kubeconfig, namespace, when,
-         str(at), what],
-        input=json.dumps(objects or []), text=True, capture_output=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode in (0, -signal.SIGKILL), done.stdout + done.stderr
-    return done.returncode
+@dataclass
+class Ground:
+    """Where the drills take place, one namespace for each; one that has failed does not go on."""
+
+    api: ApiServer
+    kubeconfig: str
+    image: str
+    folders: pytest.TempPathFactory
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _drill: Drill | None = None
+
+    def run(self, kind: type[Drill], when: str, at: int, gateway: str = "") -> None:
+        """One case, which tells what it has seen."""
+        drill, self._drill = self._drill, None
+        if type(drill) is not kind:
+            drill = self._begun(kind, gateway)
+        print(drill.go(when, at))
+        self._drill = drill
+
+    def _begun(self, kind: type[Drill], gateway: str) -> Drill:
+        self.leave()
+        cluster = connected(self.kubeconfig, self._stack.enter_context(namespaced(self.api)))
+        self._stack.callback(cluster.close)
+        return kind(Place(Runner(self.folders.mktemp("drill"), self.kubeconfig, cluster), self.image, gateway))
+
+    def leave(self) -> None:
+        """Remove the namespace."""
+        self._stack.close()
 
 
-def answers(cluster: ApiServer) -> str:
-    """What a user of the Service gets now."""
-    body = cluster.ask(cluster.namespace, "services/web:80", "GET", PREDICT).body
-    return str(json.loads(body)["prediction"])
+@pytest.fixture(scope="module")
+def ground(
+    api: ApiServer, kubeconfig: str, busybox: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:  # fmt: skip
+    found = Ground(api, kubeconfig, busybox, tmp_path_factory)
+    yield found
+    found.leave()
 
 
-def consistent(cluster: ApiServer) -> tuple[int, str]:
-    """The current revision and its state, when what is live is what it recorded."""
-    history = Records(cluster, cluster.namespace, "web", clock=time)
-    current = history.current()
-    assert current
-    (recorded,) = (o for o in history.load(current).objects if o["kind"] == "Deployment")
-    live = cluster.get(Ref("apps/v1", "Deployment", cluster.namespace, "web"))
-    assert live and env(live) == env(recorded)
-    return current.revision, current.state
+def test_killed(ground: Ground, drill: type[Drill], when: str, at: int) -> None:
+    ground.run(drill, when, at)
 
 
-def env(deployment: Object) -> str:
-    return str(deployment["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
-
-
-@pytest.mark.real_kubernetes
-def test_a_killed_rollback(cluster: ApiServer, kubeconfig: str, busybox: str, when: str, at: int) -> None:
-    good(cluster, deploy(cluster, config("settings", mode="a"), service(), web(busybox, answer="v1")))
-    deploy(cluster, config("settings", mode="b"), config("extra", x="1"), service(), web(busybox, answer="bad"))
-    code = dying(kubeconfig, cluster.namespace, "rollback", when, at)
-    assert answers(cluster) in ("v1", "bad")
-    if code == 0 and at < 10:
-        pytest.fail("it was to be killed")
-    assert dying(kubeconfig, cluster.namespace, "rollback", "after", 1000) == 0 if code else True
-    assert answers(cluster) == "v1"
-    assert consistent(cluster) == (1, records.JUDGED_GOOD)
-    assert cluster.get(Ref("v1", "ConfigMap", cluster.namespace, "extra")) is None
-
-
-@pytest.mark.real_kubernetes
-def test_a_killed_deployment(cluster: ApiServer, kubeconfig: str, busybox: str, when: str, at: int) -> None:
-    good(cluster, deploy(cluster, config("settings", mode="a"), service(), web(busybox, answer="v1")))
-    objects = [config("settings", mode="b"), config("extra", x="1"), service(), web(busybox, answer="v2")]
-    dying(kubeconfig, cluster.namespace, "rolling", when, at, objects)
-    assert answers(cluster) in ("v1", "v2")
-    assert dying(kubeconfig, cluster.namespace, "rolling", "after", 1000, objects) == 0
-    assert answers(cluster) == "v2"
-    revision, state = consistent(cluster)
-    assert revision >= 2 and state == records.JUDGED_GOOD
-    left = cluster.list("v1", "Pod", cluster.namespace, selector="ml-deploy/role")
-    assert all(pod["metadata"].get("deletionTimestamp") for pod in left)
+def test_killed_at_a_gateway(ground: Ground, gateway: str, drill: type[Drill], when: str, at: int) -> None:
+    ground.run(drill, when, at, gateway)

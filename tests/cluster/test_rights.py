@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.apps import PREDICT, config, service, web
+from tests.cluster.apps import PREDICT, config, job, service, web
 from tests.cluster.releasing import names, release, serves
 from tests.cluster.test_deploy import given
-from tests.cluster.test_jobs import job
 from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer, connect
