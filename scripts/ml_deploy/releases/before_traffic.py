@@ -144,12 +144,17 @@ def asker(cluster: Cluster, pod: Object, port: int) -> http.Ask:
 
 
 def first_patiently(ask: http.Ask, clock: Clock, until: float) -> http.Ask:
-    """Until it has answered once, a server that is not up yet is asked again (a pod without probes is ready at once)."""
+    """Until it has answered once, a server that is not up yet is asked again (a pod without probes is ready at once).
+
+    After `until`, on the clock's monotonic time, nothing is asked: of a hundred cases each may take its full time.
+    """
     answered = False
     limit = min(until, clock.monotonic() + _FIRST_ANSWER)
 
     def patient(request: http.Request) -> http.Answer:
         nonlocal answered
+        if clock.monotonic() >= until:
+            raise EndpointDown("not asked any more, for the deadline has passed")
         while True:
             try:
                 answer = ask(request)

@@ -200,5 +200,5 @@ def together(found: Sequence[MlDeployError]) -> MlDeployError:
         return found[0]
     classes = {type(one) for one in found}
     cls = classes.pop() if len(classes) == 1 else ManifestError
-    listed = "\n".join(f"- {one.message}" + (f" {one.hint}" if one.hint else "") for one in found)
+    listed = "\n".join(f"- {one.message.rstrip('.')}." + (f" {one.hint}" if one.hint else "") for one in found)
     return cls(f"{len(found)} things stand in the way of this deployment:\n{listed}", hint="Nothing was changed.")

@@ -113,6 +113,18 @@ def test_patience_ends_at_the_deadline() -> None:
         before_traffic.first_patiently(ask, clock, 3.0)(Request())
     assert clock.now <= 3.0
 
+    def slow(_request: Request) -> Answer:
+        clock.now += 10.0
+        return Answer(200, {}, b"1")
+
+    clock = Time()
+    patient = before_traffic.first_patiently(slow, clock, 25.0)
+    for _ in range(3):
+        patient(Request())
+    with pytest.raises(EndpointDown, match="deadline"):
+        patient(Request())
+    assert clock.now == 30.0
+
 
 @pytest.mark.parametrize(
     ("selector", "matches"), [({"app": "web"}, True), ({"app": "web", "x": "y"}, False), ({}, False), (None, False)]
