@@ -51,7 +51,7 @@ SKIPPED = ("test", "tests", "testing", "_testing", "conftest", "externals", "dat
            "parallel", "estimator_checks", "_plotting", "_pprint", "_repr_html", "_set_output", "_plot", "_isfinite",
            "_cython_blas", "_vector_sentinel", "_seq_dataset", "_testutils", "_mask", "_weight_vector", "_reingold_tilford",
            "api", "concat", "ops", "accessor", "accessors", "experimental", "_show_versions", "csgraph", "linalg", "__check_build",
-           "sandbox", "examples", "graphics", "compat", "_built_with_meson", "_distributor_init", "_min_dependencies", "deprecation")  # fmt: skip
+           "sandbox", "examples", "graphics", "compat", "_built_with_meson", "_test_runner", "_distributor_init", "_min_dependencies", "deprecation")  # fmt: skip
 NOT_CLASSES = {("xgboost.core", name) for name in ("DMatrix", "QuantileDMatrix", "ExtMemQuantileDMatrix", "_ProxyDMatrix", "DataIter")} | {
     ("lightgbm.basic", "_TempFile"), ("lightgbm.basic", "Dataset"), ("pandas", "ExcelFile"), ("pandas", "HDFStore"),
     ("numpy", "memmap"),

@@ -186,7 +186,7 @@ def _gates(inspections: list[Inspection], inputs: Inputs, policy: policies.Polic
     for accepted in (inputs.formats, policy.formats):
         inspections = [gates.forbidden_format(one, accepted) for one in inspections]
     limits = [limit for limit in (inputs.max_model_size, policy.size) if limit is not None]
-    return gates.too_large([gates.mismatch(one) for one in inspections], min(limits, default=None))
+    return gates.too_large(inspections, min(limits, default=None))
 
 
 def _expand(patterns: tuple[str, ...]) -> list[str]:

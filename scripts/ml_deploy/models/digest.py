@@ -30,7 +30,7 @@ def model_files(paths: Iterable[str | Path]) -> list[Path]:
     found, named = set[Path](), [Path(path) for path in paths]
     for path in named:
         if path.is_dir():
-            found.update(inner for inner in path.rglob("*") if inner.is_file() and not _versioning(inner, path))
+            found.update(inner for inner in path.rglob("*") if _is_file(inner) and not _versioning(inner, path))
         elif path.is_file():
             found.add(path)
         else:
@@ -39,6 +39,15 @@ def model_files(paths: Iterable[str | Path]) -> list[Path]:
         folders = ", ".join(map(str, named))
         raise InputError(f"There is no file in {folders}.", hint="Name a model file, or a folder with files in it.")
     return sorted({file.absolute(): file for file in sorted(found)}.values())
+
+
+def _is_file(path: Path) -> bool:
+    if path.is_symlink() and not path.is_file():
+        raise InputError(
+            f"{path} is a link to a folder, or to nothing: what loaders find behind it would not be looked at.",
+            hint="Put the files themselves into the model's folder.",
+        )
+    return path.is_file()
 
 
 def file_digest(path: str | Path, read: Callable[[int], None] = lambda count: None) -> str:

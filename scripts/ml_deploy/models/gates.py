@@ -55,28 +55,6 @@ def some_model(inspections: list[Inspection]) -> list[Inspection]:
     return [replace(inspections[0], findings=(*inspections[0].findings, finding)), *inspections[1:]]
 
 
-#: What a file with this ending is taken for by people and by loaders that go by it.
-_ENDINGS = {
-    ".pkl": {"pickle", "joblib"}, ".pickle": {"pickle", "joblib"}, ".joblib": {"pickle", "joblib"}, ".onnx": {"onnx"},
-    ".safetensors": {"safetensors"}, ".npy": {"npy"}, ".npz": {"npz"}, ".pt": {"pytorch", "torchscript"},
-    ".pth": {"pytorch", "torchscript"}, ".ckpt": {"pytorch", "torchscript"}, ".keras": {"keras"}, ".h5": {"keras-h5", "hdf5"},
-    ".hdf5": {"keras-h5", "hdf5"}, ".skops": {"skops"}, ".pb": {"savedmodel", "frozen-graph"}, ".ubj": {"xgboost"},
-    ".zip": {"zip", "npz", "pytorch", "keras", "skops"}, ".tar": {"tar"},
-}  # fmt: skip
-
-
-def mismatch(inspection: Inspection) -> Inspection:
-    """With a finding when the file's name promises another format than its content has."""
-    name, ending = inspection.anatomy.format, Path(inspection.file).suffix.lower()
-    if name in _ENDINGS.get(ending, {name}) or inspection.verdict is Verdict.DENY or name in BESIDE:
-        return inspection
-    finding = Finding(
-        verdict=Verdict.REVIEW, rule="format-mismatch", construct=name, file=inspection.file,
-        message=f"The file is called {ending} but its format is {name}.", advice="Give it the ending of its format.",
-    )  # fmt: skip
-    return replace(inspection, findings=(*inspection.findings, finding))
-
-
 def forbidden_format(inspection: Inspection, accepted: Sequence[str]) -> Inspection:
     """With a finding when the format, or the compression around it, is not among the accepted ones."""
     name = inspection.anatomy.format

@@ -17,10 +17,17 @@ from typing import Any
 
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Verdict
-from ml_deploy.models.uses import GETATTR, MAKERS, Oddity, Use
+from ml_deploy.models.uses import GETATTR, MAKERS, READERS, Oddity, Use
 
 _DATA = Path(__file__).with_name("known_names.json")
-_DENIED = ("pickle-extension", "pickle-arguments", "pickle-state-key", "pickle-state-code", "pickle-dtype")
+_DENIED = (
+    "pickle-extension",
+    "pickle-arguments",
+    "pickle-state-key",
+    "pickle-state-code",
+    "pickle-dtype",
+    "pickle-address",
+)
 _LEVELS = ("value", "new", "call")
 
 #: Loaders of a second stage, and other doors: what they load is code too, and nobody has looked at it.
@@ -126,6 +133,8 @@ def _judge_use(use: Use, context: Context) -> None:
     if use.assigned >= 0:
         context.log.deny("pickle-changes-global", shown, f"Loading this file changes {shown} itself, not an object of it.",
                          "Do not load this file. No ordinary model does this.", use.assigned)  # fmt: skip
+    if use.name.key in READERS and use.mentions > 0:
+        _review(use, context, f"Loading this file hands on {shown} itself, which reads a file when it is called.")
     if not level:
         _review(use, context, f"Loading this file {_how(use)} {shown}, which nobody has vouched for.")
     elif use.called >= 0 and level != "call" and use.name.key not in MAKERS:

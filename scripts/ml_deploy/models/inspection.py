@@ -6,15 +6,19 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_deploy.models import anatomy as anatomies
+from ml_deploy.models import endings
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Finding, Unreadable, Verdict, worst
 from ml_deploy.models.log import Log
 from ml_deploy.models.policy import Policy
 from ml_deploy.models.source import Member, file_member
+
+if TYPE_CHECKING:
+    from ml_deploy.models.formats import Format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,27 +71,37 @@ def inspect_file(
 
 
 def _inspect(member: Member, context: Context) -> Anatomy:
-    from ml_deploy.models.formats import FORMATS, keras_metadata, pickles, refused, savedmodel, texts
+    from ml_deploy.models.formats import refused
 
     name = refused.NAME
+    before = len(context.log.findings)
     try:
-        head = member.head()
-        for one in (refused, keras_metadata) if keras_metadata.named(member, context) else FORMATS:
-            if one.sniff(head):
-                name = one.NAME
-                return one.inspect(member, context)
-        if pickles.might_be(member):
-            name = pickles.NAME
-            return pickles.inspect(member, context)
-        if savedmodel.might_be(member):
-            name = savedmodel.NAME
-            return savedmodel.inspect(member, context)
-        if context.companions and texts.might_be(member):
-            name = texts.NAME
-            return texts.inspect(member, context)
-        return refused.inspect(member, context)
+        one = _format(member, context)
+        name = one.NAME
+        anatomy = one.inspect(member, context)
+        denied = any(finding.verdict is Verdict.DENY for finding in context.log.findings[before:])
+        if not denied and not anatomy.compression:  # what is compressed has been judged inside
+            endings.judge(member.name or context.path, anatomy.format, context)
+        return anatomy
     except Unreadable as error:
         context.log.unreadable(error, name)
     except MemoryError:
         context.log.unreadable(Unreadable("it needs more memory than allowed", rule="budget"), name)
     return Anatomy(format=name)
+
+
+def _format(member: Member, context: Context) -> Format:
+    """By content, but for the one that its loader finds by its name."""
+    from ml_deploy.models.formats import FORMATS, keras_metadata, pickles, refused, savedmodel, texts, torch
+
+    head = member.head()
+    for one in (refused, keras_metadata) if keras_metadata.named(member, context) else FORMATS:
+        if one.sniff(head):
+            if one not in (refused, pickles, torch):
+                pickles.hidden(member, head, context)
+            return one
+    if pickles.might_be(member):
+        return pickles
+    if savedmodel.might_be(member):
+        return savedmodel
+    return texts if context.companions and texts.might_be(member) else refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,24 +27,38 @@ _DENIED = {
 _REVIEWED = {"JaxLayer": "runs a function of jax's", "FlaxLayer": "runs a function of flax's"}
 #: Keras' own ways to write plain values.
 _VALUES = {"__tuple__", "__numpy__", "__tensor__", "__bytes__", "__ellipsis__", "__complex__", "__typespec__", "__keras_tensor__",
-           "__dict__", "function", "slice"}  # fmt: skip
+           "__dict__", "slice"}  # fmt: skip
 #: Keras 2.11 to 2.15 registered optimizers of its own as if they were somebody's.
 _KERAS_2 = {f"Custom>{name}" for name in ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam",
                                           "RMSprop", "SGD")}  # fmt: skip
+_KERAS_2_PARTS = ("tensorflow.python.keras.layers.", "tf_keras.src.layers.")
 _ADVICE = "Save the model without it, with layers of Keras only, or as ONNX."
 _MOST = 1_000_000
 
 
 def judge(config: Any, context: Context) -> None:
     """Add findings for what the configuration asks for."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for part in _parts(config):
-        name, module = str(part.get("class_name") or ""), str(part.get("module") or "")
+        name, module = _asked(part)
         _files(name, part.get("config"), context)
-        if (name, module) in seen:
+        asked = (name, module, str(part.get("registered_name")))
+        if asked in seen:
             continue
-        seen.add((name, module))
+        seen.add(asked)
         _judge(name, module, part, context)
+
+
+def judge_text(config: Any, context: Context) -> None:
+    """As `judge`, for JSON that lies about: Keras takes a model's configuration from a text and from a folder, too."""
+    if isinstance(config, dict) and "class_name" in config:
+        judge(config, context)
+
+
+def _asked(part: dict[str, Any]) -> tuple[str, str]:
+    """Name and module. Of a function the name is in its configuration."""
+    name, module, config = part.get("class_name"), part.get("module"), part.get("config")
+    return str((config if name == "function" and isinstance(config, str) else name) or ""), str(module or "")
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
@@ -66,21 +81,8 @@ def _judge(name: str, module: str, part: dict[str, Any], context: Context) -> No
     if name in _DENIED:
         context.log.deny("keras-layer", shown, f"The model has {shown}, which {_DENIED[name]}.", _ADVICE)
         return
-    root, _, rest = module.partition(".")
-    parts = rest.removeprefix("src.").split(".")
-    function = name[:1].islower() and parts[0] not in _FUNCTIONS
-    own = (
-        not module
-        or (root == "keras" and parts[0] in _PARTS and not function)
-        or (module == "builtins" and name in _VALUES)
-    )
-    own = (
-        own
-        or (module == "keras" and name in _TOP)
-        or module.startswith(("tensorflow.python.keras.layers", "tf_keras.src.layers", "keras.src.models"))
-    )
-    if module == "builtins" and name == "function":
-        _function(part, context)
+    own = not module or _is_own(name, module)
+    root = module.partition(".")[0]
     if not own and root == "keras":
         context.log.deny("keras-module", shown, f"The model asks for {shown}, which is no part of models.", _ADVICE)
     elif not own and (reason := never_allowed(module, name)):
@@ -91,10 +93,19 @@ def _judge(name: str, module: str, part: dict[str, Any], context: Context) -> No
                         allow=shown if policy.is_global(shown) else "")  # fmt: skip
 
 
-def _function(part: dict[str, Any], context: Context) -> None:
-    if part.get("config") and _registered(part) and part.get("registered_name") != part.get("config"):
-        name = str(part.get("registered_name"))
-        context.log.add(Verdict.REVIEW, "keras-module", name, f"The model asks for the function {name}.", _ADVICE)
+def _is_own(name: str, module: str) -> bool:
+    """Whether it is a part of models of Keras' own: a class, or a function where functions are such parts."""
+    root, _, rest = module.partition(".")
+    part = rest.removeprefix("src.").split(".")[0]
+    if module == "builtins":  # where functions of Keras are said to be, which it looks for in itself first
+        return name in _VALUES or not hasattr(builtins, name)
+    if not name[:1].isupper() and part not in _FUNCTIONS:
+        return False
+    return (
+        (root == "keras" and part in _PARTS)
+        or (module == "keras" and name in _TOP)
+        or f"{module}.".startswith(_KERAS_2_PARTS)
+    )
 
 
 def _registered(part: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from ml_deploy.models import kdtrees, states
 from ml_deploy.models.dtypes import Dtypes
 from ml_deploy.models.source import Source
 from ml_deploy.models.stubs import Blob, Instance, Name, TextBlob
-from ml_deploy.models.uses import ARGUMENTS, CALLERS, GETATTR, MAKERS, Oddity, Use
+from ml_deploy.models.uses import ARGUMENTS, CALLERS, GETATTR, MAKERS, READERS, Oddity, Use
 
 _WITH_STATE = ("torch._utils", "_rebuild_parameter_with_state")
 _LOAD_FROM_BYTES = ("torch.storage", "_load_from_bytes")
@@ -105,8 +105,9 @@ class Making:
         if len(args) <= max(at.function, at.arguments) or not isinstance(args[at.arguments], tuple):
             raise TypeError("a call of a function without arguments")
         made = self._call(args[at.function], args[at.arguments])
-        if len(args) > at.state and isinstance(made, Instance) and args[at.state] is not None:
-            self._set_state(made, args[at.state])
+        for state in args[at.state : at.state + 2]:  # dill has two, a state and attributes
+            if isinstance(made, Instance) and state is not None:
+                self._set_state(made, state)
         return made
 
     def _base(self, maker: Name, args: tuple[Any, ...]) -> None:
@@ -138,6 +139,8 @@ class Making:
             )
             return Instance(None, args)
         self._note(cls, "made", args)
+        if cls.key in READERS:
+            self.uses[cls.key].mentions -= 1
         return self._made(Instance(cls, args))
 
     def _made(self, instance: Instance) -> Instance:

@@ -37,7 +37,7 @@ _MAPPINGS = {"limits": "size: 500MB", "severities": "format-mismatch: note"}
 _LEAST = {"size": 1, "memory": 512 << 20, "time": 1.0}
 #: Names of formats, as findings and the output `format` have them.
 FORMATS = ("frozen-graph", "hdf5", "joblib", "keras", "keras-h5", "lightgbm", "npy", "npz", "onnx", "pickle", "pytorch", "safetensors",
-           "savedmodel", "skops", "tar", "torchscript", "xgboost", "zip")  # fmt: skip
+           "savedmodel", "skops", "tar", "torch-export", "torchscript", "xgboost", "zip")  # fmt: skip
 Parse = Callable[[str], float | int | None]
 
 

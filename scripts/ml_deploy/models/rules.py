@@ -22,8 +22,8 @@ NAMED = {"pickle-global": "allow-globals", "onnx-operator": "allow-operators", "
 #: Proven to act, or made in a way that hides something, or not readable whole.
 CLOSED = (
     "budget", "checksum", "checksum-manifest", "empty-file", "encrypted", "git-lfs-pointer", "hdf5-link", "joblib-array", "joblib-old",
-    "keras-file", "keras-layer", "no-model", "onnx-external-data", "pickle-arguments", "pickle-call-of-object", "pickle-changes-global",
-    "pickle-dtype", "pickle-extension", "pickle-object-argument", "pickle-special-attribute", "pickle-state", "pickle-state-code",
+    "keras-file", "keras-layer", "mlflow-path", "no-model", "onnx-external-data", "pickle-address", "pickle-arguments", "pickle-call-of-object", "pickle-changes-global",
+    "pickle-dtype", "pickle-extension", "pickle-hidden", "pickle-object-argument", "pickle-special-attribute", "pickle-state", "pickle-state-code",
     "pickle-state-key", "pickle-tree", "signature", "tar-member", "tensorflow-path", "trailing-data", "truncated", "unreadable", "unsupported-format", "zip-mismatch", "zip-path",
 )  # fmt: skip
 RULES = frozenset((*GATES, *OPEN, *NAMED, *CLOSED))

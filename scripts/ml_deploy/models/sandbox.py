@@ -7,7 +7,6 @@ child goes on with the rest.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -130,12 +129,12 @@ def _run(
 
 
 def _start(complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = {"PATH": os.environ.get("PATH", ""), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     cached = ["-B"] if sys.dont_write_bytecode else []
     cached += ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
     command = [sys.executable, "-E", "-s", *cached, "-X", "utf8", "-c", _CODE, str(_SCRIPTS)]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=environment
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints,
+        env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 

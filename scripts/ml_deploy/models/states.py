@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ml_deploy.models.stubs import Blob, Instance, Name
+from ml_deploy.models.stubs import Blob, Instance, Name, TextBlob
 
 Problem = tuple[str, str, str]  # rule, construct, message
 
@@ -25,6 +25,7 @@ _FROZEN = re.compile(
 #: statsmodels builds the formula's matrices again, and every term of a formula is evaluated as Python.
 _FORMULA = ("restore_model_spec", "restore_design_info")
 _TERMS = re.compile(r"[\w\s~+\-*:/|^]*")
+_MOST_PRODUCTS = 12
 _CALLED = re.compile(r"\b(?:C|I|np\.(?:log|log1p|log2|log10|exp|sqrt|abs|sin|cos))\(\s*\w+\s*\)")
 #: Whose own `__setstate__` takes an object; every other state is a plain value.
 _TAKES_OBJECTS = ("pandas._libs.arrays", "numpy.random._pickle", "numpy.random._generator", "numpy.random.mtrand")
@@ -59,6 +60,10 @@ def _dictionary(of: str, state: dict[Any, Any]) -> Iterator[Problem]:
     for key, value in state.items():
         if _special(key, value):
             yield "pickle-special-attribute", f"{of}.{key}", "sets an attribute that loading itself uses"
+    if not isinstance(state.get("_handle"), (str, TextBlob, type(None))) or isinstance(
+        state.get("handle"), (bytes, int, Name)
+    ):
+        yield "pickle-address", of, "sets an address that a library in C follows"
     if _TEMPLATE in state and not _is_template(state[_TEMPLATE]):
         yield "pickle-state-code", f"{of}.{_TEMPLATE}", "has code that is run when it is loaded, and not scipy's own"
     if any(key in state for key in _FORMULA) and not _is_plain_formula(state.get("formula")):
@@ -80,4 +85,9 @@ def _is_template(text: Any) -> bool:
 
 def _is_plain_formula(formula: Any) -> bool:
     """Names, operators, and a few functions of a name."""
-    return isinstance(formula, str) and _TERMS.fullmatch(_CALLED.sub("x", formula)) is not None
+    # Every `*` may double the number of terms.
+    return (
+        isinstance(formula, str)
+        and formula.count("*") <= _MOST_PRODUCTS
+        and _TERMS.fullmatch(_CALLED.sub("x", formula)) is not None
+    )

@@ -24,11 +24,13 @@ from ml_deploy.models.making import Making
 from ml_deploy.models.source import Source, truncated
 from ml_deploy.models.states import tells
 from ml_deploy.models.stubs import Blob, Instance, Name, SmallList, TextBlob
-from ml_deploy.models.uses import GETATTR
+from ml_deploy.models.uses import COUNTED
 
 _KEPT_BYTES = 256  # what is longer is skipped; no name ever comes from bytes
 _KEPT_TEXT = 1024  # the longest a module or name may be
 _FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
+_OCTAL = re.compile(rb"\s*[+-]?0[0-7]+")
+_MEMO_AHEAD = 1 << 20  # places; picklers number them one by one
 _LONGEST_INTEGER = 1 << 12  # bytes; conversions of larger ones cost too much time
 _COMPUTED = Instance(None)
 _DICT_LIMIT = 4096  # entries kept of a dictionary: its state is wanted, not its data
@@ -48,8 +50,8 @@ def _counting(method: Callable[[Any], None]) -> Callable[[Any], None]:
     def push(reader: Any) -> None:
         method(reader)
         top = reader.stack[-1]
-        if isinstance(top, Name) and top.key == GETATTR:
-            reader.uses[GETATTR].mentions += 1
+        if isinstance(top, Name) and top.key in COUNTED:
+            reader.uses[top.key].mentions += 1
 
     return push
 
@@ -113,14 +115,14 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
             module, name = _compat_pickle.NAME_MAPPING[raw]
         elif self.proto < 3 and module in _compat_pickle.IMPORT_MAPPING:
             module = _compat_pickle.IMPORT_MAPPING[module]
-        if (module, name) == GETATTR:
-            self._count_mentions()
+        if (module, name) in COUNTED:
+            self._count_mentions((module, name))
         return self.named((module, name), raw)
 
-    def _count_mentions(self) -> None:
-        """From now on, count how often `getattr` is put on the stack: it may be called, but not kept."""
-        self.named(GETATTR, GETATTR)
-        self.uses[GETATTR].mentions += 1
+    def _count_mentions(self, key: tuple[str, str]) -> None:
+        """From now on, count how often it is put on the stack: it may be used at once, but not kept."""
+        self.named(key, key)
+        self.uses[key].mentions += 1
         for code in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET, pickle.DUP):
             self.table[code[0]] = _counting(self._table()[code[0]])
 
@@ -151,6 +153,23 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
         """A reference to something outside of the pickle."""
         self.persistent += 1
         return Instance(None, (pid,))
+
+    # The memo.
+
+    def load_put(self) -> None:
+        """PUT."""
+        self._remember(int(self.source.readline()[:-1]))
+
+    def load_long_binput(self) -> None:
+        """LONG_BINPUT."""
+        self._remember(self._number("<I"))
+
+    def _remember(self, place: int) -> None:
+        if not 0 <= place < len(self.memo) + _MEMO_AHEAD:  # CPython in C makes room for all places below
+            raise Unreadable(
+                f"it remembers something at place {place:,} of the memo", offset=self.source.tell(), rule="budget"
+            )
+        self.memo[place] = self.stack[-1]
 
     # Containers: no opcode reads from them, so they are kept small.
 
@@ -281,6 +300,14 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
         if not 0 <= length <= _LONGEST_INTEGER:
             raise Unreadable(f"it has an integer of {length:,} bytes", offset=self.source.tell(), rule="budget")
         self.append(pickle.decode_long(self.source.exact(length)))
+
+    def load_int(self) -> None:
+        """INT: as CPython in C, where a leading zero makes it octal; in Python it is an error."""
+        line = self.source.readline()[:-1]
+        if line in (b"00", b"01"):
+            self.append(line == b"01")
+        else:
+            self.append(int(line, 8 if _OCTAL.fullmatch(line) else 0))
 
     def load_string(self) -> None:
         """STRING: as CPython, for the encodings of Python 2 too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from ml_deploy.models.stubs import Instance, Name
 
 #: Written by picklers for methods; each call of it is judged as a name with a dot in it.
 GETATTR = ("builtins", "getattr")
+#: Classes whose constructors read files: objects of them are made without, so they are not handed on to what might call them.
+READERS = {("xgboost.core", "Booster"), ("lightgbm.basic", "Booster")}
+COUNTED = {GETATTR, *READERS}
 #: Functions of `copyreg` and the like that make an object of the class in their first argument, without calling it.
 MAKERS = {("copyreg", "_reconstructor"), ("copyreg", "__newobj__"), ("copyreg", "__newobj_ex__")}
 
@@ -23,6 +27,18 @@ def _no_objects(args: tuple[Any, ...]) -> str:
     """`dict(x)` runs `x.keys`, `list(x)` and `str(x)` run methods of x; picklers write them with plain values only."""
     odd = [arg for arg in args if isinstance(arg, Instance) and (arg.of is None or arg.of.key not in _PLAIN)]
     return "is called with an object, whose methods it would run" if odd else ""
+
+
+def _no_sizes(args: tuple[Any, ...]) -> str:
+    """`bytearray(n)` has n bytes that no file holds; picklers write it with bytes."""
+    sized = any(isinstance(arg, int) and not isinstance(arg, bool) for arg in args)
+    return "is called with a size instead of bytes" if sized else _no_objects(args)
+
+
+def _plain_fraction(args: tuple[Any, ...]) -> str:
+    """`Fraction("1e999999999")` computes for hours."""
+    usual = all(isinstance(arg, int) or (isinstance(arg, str) and _FRACTION.fullmatch(arg)) for arg in args)
+    return "" if usual else "is called with something that is no plain fraction"
 
 
 def _no_buffer(args: tuple[Any, ...]) -> str:
@@ -58,11 +74,14 @@ def _own_constructor(args: tuple[Any, ...]) -> str:
     return "" if usual else "is called with a constructor that is not numpy's own"
 
 
+_FRACTION = re.compile(r"-?\d+(/\d+)?")
 _PLAIN = {("_codecs", "encode"), ("builtins", "bytearray"), ("builtins", "bytes")}
 _EATERS = {
-    "builtins": ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple"),
-    "collections": ("Counter", "OrderedDict", "defaultdict", "deque"), "fractions": ("Fraction",), "decimal": ("Decimal",),
-    "types": ("SimpleNamespace",), "array": ("array",),
+    "builtins": ("bool", "complex", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple"),
+    "collections": ("Counter", "OrderedDict", "defaultdict", "deque"), "decimal": ("Decimal",), "types": ("SimpleNamespace",),
+    "array": ("array",), "numpy": (
+        "bool", "bool_", "bytes_", "complex128", "complex64", "datetime64", "float16", "float32", "float64", "int16", "int32", "int64",
+        "int8", "longdouble", "object_", "str_", "timedelta64", "uint16", "uint32", "uint64", "uint8", "void", "intc", "longlong"),
 }  # fmt: skip
 _ARRAYS = (("numpy", "ndarray"), ("numpy", "recarray"), ("numpy.rec", "recarray"), ("numpy", "matrix"),
            ("numpy.matrixlib.defmatrix", "matrix"), ("numpy.ma", "MaskedArray"), ("numpy.ma.core", "MaskedArray"),
@@ -72,6 +91,8 @@ Judge = Callable[[tuple[Any, ...]], str]
 ARGUMENTS: dict[tuple[str, str], tuple[str, Judge]] = {
     ("_codecs", "encode"): ("pickle-arguments", _only_latin1),
     **{(module, name): ("pickle-object-argument", _no_objects) for module, names in _EATERS.items() for name in names},
+    ("builtins", "bytes"): ("pickle-object-argument", _no_sizes), ("builtins", "bytearray"): ("pickle-object-argument", _no_sizes),
+    ("fractions", "Fraction"): ("pickle-object-argument", _plain_fraction),
     **dict.fromkeys(_ARRAYS, ("pickle-arguments", _no_buffer)),
     **{(f"{core}.multiarray", "scalar"): ("pickle-arguments", _no_object_scalar) for core in ("numpy.core", "numpy._core")},
     **{("pandas.core.indexes." + module, name): ("pickle-arguments", _class_of("pandas.")) for module, name in (
@@ -109,7 +130,7 @@ class Use:
     called: int = -1
     made: int = -1
     assigned: int = -1
-    mentions: int = 0  # of `getattr` only: how often it was put on the stack, less its calls that are judged as names
+    mentions: int = 0  # of COUNTED only: how often it was put on the stack, less what is judged otherwise
 
 
 @dataclass

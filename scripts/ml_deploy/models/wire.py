@@ -12,12 +12,13 @@ _SMALL = 1 << 20  # bytes; messages up to this size are taken as they are
 _MOST = 256 << 20  # bytes that may remain after the large tensors are left out
 _ATTRIBUTE = 64 << 20  # bytes; attributes hold millions of numbers one by one, so only larger ones are looked into
 _RAW_DATA = 9
+_LARGEST_TAG = 0xFFFFFFFF  # some readers cut what is larger, and see another field
 #: Which fields of which message hold messages that may hold large tensors (numbers as in onnx.proto).
 _INSIDE: dict[str, dict[int, str]] = {
     "model": {7: "graph", 25: "function", 20: "training"},
     "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
@@ -75,6 +76,8 @@ def _message(source: Source, end: int | None, kind: str, result: Slim, depth: in
 
 def _field(source: Source, end: int | None, kind: str, result: Slim, tensor: Skipped | None, depth: int) -> bytes:
     tag = _varint(source)
+    if tag > _LARGEST_TAG:
+        raise Unreadable(f"it is no valid protobuf at byte {source.tell():,}", offset=source.tell())
     number, wire = tag >> 3, tag & 7
     if wire != 2:
         return _encode(tag) + _scalar(source, number, wire, tensor)
@@ -151,14 +154,18 @@ def fields(data: bytes | memoryview, number: int) -> Iterator[memoryview]:
 
 
 def numbers(data: bytes | memoryview, number: int) -> Iterator[int]:
-    """The whole numbers in the fields with this number, as `fields`."""
-    return (value for found, value in _all(data) if found == number and isinstance(value, int))
+    """The whole numbers in the fields with this number, packed ones too, as `fields`."""
+    for found, value in _all(data):
+        if found == number:
+            yield from [value] if isinstance(value, int) else packed(value)
 
 
 def _all(data: bytes | memoryview) -> Iterator[tuple[int, memoryview | int]]:
     view, at = memoryview(data), 0
     while at < len(view):
         tag, at = _number(view, at)
+        if tag > _LARGEST_TAG:
+            raise Unreadable("it is no valid protobuf: it has a field of too large a number")
         kind = tag & 7
         if kind == 2:
             length, at = _number(view, at)

@@ -13,13 +13,9 @@ import tarfile
 from collections.abc import Callable
 from typing import Any
 
-from tests.integration.models.payloads import Payload, Raw, call, file, named, value
+from tests.integration.models.payloads import Payload, Raw, call, file, named, touch, value
 
 _A_TEMPLATE = "\nopen('{marker}', 'w')\n"
-
-
-def _touch(marker: str) -> Raw:
-    return call("posix", "system", f"touch {marker}")
 
 
 def _built(made: Raw, state: Any) -> Raw:
@@ -106,14 +102,14 @@ def _append(marker: str) -> bytes:
 
 def _tensor_in_a_string(marker: str) -> bytes:
     """A file of torch inside of a string of bytes."""
-    return file(call("torch.storage", "_load_from_bytes", file(_touch(marker))))
+    return file(call("torch.storage", "_load_from_bytes", file(touch(marker))))
 
 
 def _tensor_in_a_text(padding: int) -> Callable[[str], bytes]:
     """The same as picklers before protocol 3 write it: a text whose characters are the bytes; long ones are skipped over."""
 
     def make(marker: str) -> bytes:
-        inner = file(_touch(marker)) + bytes(range(256)) * padding
+        inner = file(touch(marker)) + bytes(range(256)) * padding
         return file(
             call("torch.storage", "_load_from_bytes", call("_codecs", "encode", inner.decode("latin1"), "latin1"))
         )
@@ -123,7 +119,7 @@ def _tensor_in_a_text(padding: int) -> Callable[[str], bytes]:
 
 def _tensor_in_a_bytearray(marker: str) -> bytes:
     """What is in it may change until it is read."""
-    inner = file(_touch(marker))
+    inner = file(touch(marker))
     return file(call("torch.storage", "_load_from_bytes", Raw(b"\x96" + struct.pack("<Q", len(inner)) + inner)))
 
 
@@ -157,7 +153,7 @@ def _called_by_dill(marker: str) -> bytes:
 def _second_name_of_legacy(marker: str) -> bytes:
     """The list of storages of a legacy file calls what the model only mentions."""
     head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
-    return head + file(named("torch", "relu")) + file(_touch(marker))
+    return head + file(named("torch", "relu")) + file(touch(marker))
 
 
 # Addresses.
@@ -240,6 +236,12 @@ def _tree_out_of_bounds(marker: str) -> bytes:
     return b"\x80\x04" + made + stream.getvalue()[2:-1] + b"b."
 
 
+def _address_for_lightgbm(marker: str) -> bytes:
+    """ctypes takes bytes for an address, and LightGBM frees it."""
+    state = {"_handle": b"\0" * 4096, "_InnerPredictor__is_manage_handle": True}
+    return file(_built(_new("lightgbm.basic", "_InnerPredictor"), state))
+
+
 STATES = [
     Payload("scipy: a template", _template(lambda: _new("scipy.stats._continuous_distns", "norm_gen"))),
     Payload("scipy: made by scikit-learn's newObj", _template(lambda: call("sklearn.neighbors._kd_tree", "newObj", _NORM))),
@@ -265,6 +267,7 @@ ADDRESSES = [
     Payload("numpy: ndarray over a buffer", _over_a_buffer("numpy", "ndarray")),
     Payload("numpy: recarray over a buffer", _record_over_a_buffer),
     Payload("numpy: NEWOBJ_EX over a buffer", _new_over_a_buffer),
+    Payload("lightgbm: an address", _address_for_lightgbm, module="lightgbm"),
     Payload("scipy: a tree out of bounds", _tree_out_of_bounds),
 ]  # fmt: skip
 ALL = [*STATES, *CALLED, *ADDRESSES]

@@ -5,18 +5,12 @@ Written opcode by opcode, so that nothing here depends on what the test's Python
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import pickle
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import lz4.frame
 
 #: Loaders as programs: sys.argv[1] is the file. What they raise does not matter, what they touched does.
 LOADERS = {
@@ -25,6 +19,8 @@ LOADERS = {
     "joblib": "import joblib, sys; joblib.load(sys.argv[1])",
     "torch": "import sys, torch; torch.load(sys.argv[1], weights_only=False)",
     "torch-string": "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))",
+    "skops": "import skops.io, sys; skops.io.load(sys.argv[1], trusted=skops.io.get_untrusted_types(file=sys.argv[1]))",
+    "tables": "import sys, tables; tables.open_file(sys.argv[1]).root._v_attrs.evil",
     "extension": "import copyreg, pickle, sys; copyreg.add_extension('os', 'system', 7); pickle.load(open(sys.argv[1], 'rb'))",
 }
 
@@ -91,7 +87,8 @@ def _fill(arg: Any, marker: str) -> Any:
     return [_fill(item, marker) for item in arg] if isinstance(arg, list) else arg
 
 
-def _touch(marker: str) -> Raw:
+def touch(marker: str) -> Raw:
+    """A call that touches the marker."""
     return call("posix", "system", f"touch {marker}")
 
 
@@ -188,28 +185,28 @@ def dup_and_pop(marker: str) -> bytes:
 
 def after_a_million_opcodes(marker: str) -> bytes:
     """A scanner that gives up early sees nothing."""
-    return b"\x80\x04" + b"N0" * 600_000 + _touch(marker).data + b"."
+    return b"\x80\x04" + b"N0" * 600_000 + touch(marker).data + b"."
 
 
 def after_a_blob(marker: str) -> bytes:
     """Behind a large string of bytes."""
-    return b"\x80\x04" + value(b"\0" * 3_000_000) + b"0" + _touch(marker).data + b"."
+    return b"\x80\x04" + value(b"\0" * 3_000_000) + b"0" + touch(marker).data + b"."
 
 
 def in_a_frame(marker: str) -> bytes:
     """In a frame, as protocol 4 writes them."""
-    inner = _touch(marker).data + b"."
+    inner = touch(marker).data + b"."
     return b"\x80\x04\x95" + struct.pack("<Q", len(inner)) + inner
 
 
 def broken_afterwards(marker: str) -> bytes:
     """What follows the payload is no pickle (nullifAI)."""
-    return b"\x80\x04" + _touch(marker).data + b"\xff\xfe broken"
+    return b"\x80\x04" + touch(marker).data + b"\xff\xfe broken"
 
 
 def cut_off(marker: str) -> bytes:
     """No STOP."""
-    return b"\x80\x04" + _touch(marker).data
+    return b"\x80\x04" + touch(marker).data
 
 
 def with_a_wrong_protocol_later(marker: str) -> bytes:
@@ -219,7 +216,7 @@ def with_a_wrong_protocol_later(marker: str) -> bytes:
 
 def second_stream(marker: str) -> bytes:
     """A harmless pickle first; the loader loads twice."""
-    return pickle.dumps({"weights": [1, 2, 3]}) + file(_touch(marker))
+    return pickle.dumps({"weights": [1, 2, 3]}) + file(touch(marker))
 
 
 def getattr_chain(marker: str) -> bytes:
@@ -299,7 +296,7 @@ def scipy_distribution(marker: str) -> bytes:
 
 def nested_pickle(marker: str) -> bytes:
     """A pickle in a string of bytes."""
-    return file(call("pickle", "loads", file(_touch(marker))))
+    return file(call("pickle", "loads", file(touch(marker))))
 
 
 def code_object(marker: str) -> bytes:
@@ -330,77 +327,6 @@ def extension(marker: str) -> bytes:
     return b"\x80\x02\x82\x07" + value((f"touch {marker}",)) + b"R."
 
 
-def _array(wrapper_dtype: bytes, shape: tuple[int, ...], data: bytes, *, alignment: bool) -> bytes:
-    state = {
-        "subclass": named("numpy", "ndarray"),
-        "shape": shape,
-        "order": "C",
-        "dtype": Raw(wrapper_dtype),
-        "allow_mmap": True,
-    }
-    if alignment:
-        state["numpy_array_alignment_bytes"] = 16
-    return named("joblib.numpy_pickle", "NumpyArrayWrapper").data + b")\x81" + value(state) + b"b" + data
-
-
-_BYTES = call("numpy", "dtype", "u1").data
-_OBJECTS = call("numpy", "dtype", "O8").data
-
-
-def joblib_after_array(marker: str) -> bytes:
-    """Behind the raw data of an array, which is no pickle."""
-    return b"\x80\x04" + _array(_BYTES, (5,), b"\xff\x00abc", alignment=False) + b"0" + _touch(marker).data + b"."
-
-
-def joblib_object_array(marker: str) -> bytes:
-    """In the pickle of an object array."""
-    return b"\x80\x04" + _array(_OBJECTS, (1,), file(_touch(marker)), alignment=False) + b"."
-
-
-def joblib_lying_size(marker: str) -> bytes:
-    """The dtype's name says 200 bytes, its state says 1: numpy believes the state, so the data is opcodes."""
-    dtype = call("numpy", "dtype", "V200").data + value((3, "|", None, None, None, 1, 1, 0)) + b"b"
-    return b"\x80\x04" + _array(dtype, (1,), b"\0" + b"0" + _touch(marker).data + b".", alignment=False).ljust(
-        400, b"N"
-    )
-
-
-def joblib_without_reading(marker: str) -> bytes:
-    """The wrapper's `read` is replaced by a harmless class, so joblib goes on where the array should be."""
-    state = {
-        "read": named("builtins", "slice"),
-        "shape": (400,),
-        "order": "C",
-        "dtype": Raw(_BYTES),
-        "allow_mmap": True,
-    }
-    wrapper = named("joblib.numpy_pickle", "NumpyArrayWrapper").data + b")\x81" + value(state) + b"b"
-    first = _array(_BYTES, (5,), b"\xff\x00abc", alignment=False) + b"0"  # where a plain unpickler gives up
-    return b"\x80\x04" + first + (wrapper + b"0" + _touch(marker).data + b".").ljust(len(wrapper) + 400, b"N") + b"."
-
-
-def array_as_opcodes(marker: str) -> bytes:
-    """joblib reads the payload as an array; `pickle.load` runs it."""
-    payload = b"0" + _touch(marker).data + b"."
-    return b"\x80\x04" + _array(_BYTES, (len(payload),), payload, alignment=False) + b"."
-
-
-def _lz4(data: bytes) -> bytes:
-    packed: bytes = lz4.frame.compress(data)
-    return packed
-
-
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "zlib": zlib.compress, "gzip": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress,
-    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE), "lz4": _lz4,
-}  # fmt: skip
-
-
-def _compressed(name: str) -> Payload:
-    pack = _COMPRESSORS[name]
-    return Payload(f"joblib in {name}", lambda marker: pack(joblib_after_array(marker)), "joblib")
-
-
 TRICKS = [
     Payload("protocol 0", protocol_0), Payload("INST", inst), Payload("OBJ", obj), Payload("Python 2 names", python_2_names),
     Payload("memo", memo_names), Payload("DUP and POP", dup_and_pop), Payload("a million opcodes", after_a_million_opcodes),
@@ -413,12 +339,6 @@ TRICKS = [
     Payload("import_module", import_module), Payload("method of a class replaced", setattr_on_class),
     Payload("scipy distribution", scipy_distribution), Payload("pickle in a pickle", nested_pickle),
     Payload("marshalled code", code_object), Payload("cloudpickle", cloudpickled), Payload("EXT", extension, "extension"),
-    Payload("joblib: behind an array", joblib_after_array, "joblib"),
-    Payload("joblib: in an object array", joblib_object_array, "joblib"),
-    Payload("joblib: lying size", joblib_lying_size, "joblib"),
-    Payload("joblib: read replaced", joblib_without_reading, "joblib"),
-    Payload("joblib file for pickle.load", array_as_opcodes),
-    *map(_compressed, _COMPRESSORS),
 ]  # fmt: skip
 
 

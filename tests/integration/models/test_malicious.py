@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.models import known_good_payloads, payloads
+from tests.integration.models import joblib_payloads, known_good_payloads, payloads, polyglot_payloads
 
 from ml_deploy.models import sandbox
 from ml_deploy.models.findings import Verdict
 from ml_deploy.models.inspection import Inspection
 
-ALL = [*payloads.ALL, *known_good_payloads.ALL]
+ALL = [*payloads.ALL, *joblib_payloads.ALL, *polyglot_payloads.ALL, *known_good_payloads.ALL]
 #: Loads each file in a process of its own, forked from one that has imported the libraries already.
 _RUNNER = """
 import importlib, json, os, signal, sys, warnings
@@ -104,7 +104,7 @@ _RULES = {
     "torch: in a string": "pickle-global", "torch: in a text": "pickle-global", "torch: in a long text": "pickle-global",
     "torch: in a bytearray": "pickle-arguments", "torch: a tar in a string": "pickle-arguments",
     "torch: _rebuild_from_type_v2": "pickle-global", "dill: _create_array": "pickle-global",
-    "torch legacy: in the list of storages": "pickle-global",
+    "lightgbm: an address": "pickle-address", "torch legacy: in the list of storages": "pickle-global",
 }  # fmt: skip
 
 

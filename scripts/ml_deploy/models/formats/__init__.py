@@ -25,6 +25,7 @@ from ml_deploy.models.formats import (
     skops,
     tars,
     torch,
+    torch_export,
     trees,
     zips,
 )
@@ -59,4 +60,4 @@ FORMATS: tuple[Format, ...] = (
     onnx,
 )
 #: Formats that are zips, told from each other by the names of their members.
-ZIP_FORMATS: tuple[ZipFormat, ...] = (npz, keras, skops, torch)
+ZIP_FORMATS: tuple[ZipFormat, ...] = (npz, keras, skops, torch_export, torch)

@@ -110,7 +110,7 @@ def _parts(graph: Graph, scope: Function, name: str) -> list[tuple[Function, str
 def _assigned(graph: Graph, handle: Node | None) -> list[tuple[Function, str]] | None:
     """What is assigned to a variable, as savers keep an asset's path in one; None if it is handed to something else."""
     shared = handle.texts("shared_name") if handle and handle.operator == "VarHandleOp" else None
-    if not shared or not shared[0]:
+    if not shared or len(shared) > 1 or not shared[0]:
         return None
     assigned = []
     for scope in graph.functions:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ml_deploy.models.findings import Unreadable
-from ml_deploy.models.wire import fields, packed
+from ml_deploy.models.wire import fields, numbers
 
 # Numbers of fields: of MetaGraphDef, of GraphDef, of FunctionDef, of NodeDef, of AttrValue.
 _GRAPH, _SAVER, _COLLECTIONS, _SIGNATURES, _ASSETS, _OBJECTS = 2, 3, 4, 5, 6, 7
@@ -78,7 +78,7 @@ def saved(meta: memoryview) -> Graph:
     savers = {node(text(name)) for saver in fields(meta, _SAVER) for name in fields(saver, _NAME)} - {""}
     graph.saver = next(iter(savers)) if len(savers) == 1 else ""
     for asset in (*fields(meta, _ASSETS), *_old_assets(meta)):
-        file = "".join(text(name) for name in fields(asset, 2))
+        file = _one(asset, 2)
         if not file or file.startswith("/") or ".." in file.replace("\\", "/").split("/"):
             raise Unreadable(f"its asset {file!r} would be read from elsewhere", rule="tensorflow-path")
         graph.assets |= {node(text(name)): file for about in fields(asset, 1) for name in fields(about, _NAME)}
@@ -104,11 +104,9 @@ def _given(meta: memoryview) -> Iterator[memoryview]:
 def _bind(objects: memoryview, graph: Graph) -> None:
     assets = [bool(list(fields(one, _ASSET))) for one in fields(objects, _OBJECT_NODES)]
     for entry in fields(objects, _CONCRETE):
-        name = "".join(text(key) for key in fields(entry, _KEY))
-        numbers = [
-            number for value in fields(entry, _VALUE) for part in fields(value, _BOUND) for number in packed(part)
-        ]
-        graph.bound[name] = [number < len(assets) and assets[number] for number in numbers]
+        name = _one(entry, _KEY)
+        bound = [number for value in fields(entry, _VALUE) for number in numbers(value, _BOUND)]
+        graph.bound[name] = [number < len(assets) and assets[number] for number in bound]
 
 
 def _functions(graphs: Iterable[memoryview]) -> Iterator[Function]:
@@ -117,25 +115,24 @@ def _functions(graphs: Iterable[memoryview]) -> Iterator[Function]:
     yield Function("", [], _body(one for graph in whole for one in fields(graph, _NODE)))
     for library in (one for graph in whole for one in fields(graph, _LIBRARY)):
         for function in fields(library, _FUNCTION):
-            signatures = list(fields(function, _SIGNATURE))
-            name = "".join(text(one) for signature in signatures for one in fields(signature, _NAME))
-            arguments = [_first(one, _NAME) for signature in signatures for one in fields(signature, _ARGUMENT)]
-            yield Function(name, arguments, _body(fields(function, _BODY)))
+            signature = memoryview(b"".join(fields(function, _SIGNATURE)))  # which is how protobuf merges them
+            arguments = [_one(one, _NAME) for one in fields(signature, _ARGUMENT)]
+            yield Function(_one(signature, _NAME), arguments, _body(fields(function, _BODY)))
 
 
 def _body(nodes: Iterable[memoryview]) -> dict[str, Node]:
     body: dict[str, Node] = {}
     for one in nodes:
-        name, texts = _first(one, _NAME), [text(name) for name in fields(one, _INPUT)]
+        name, texts = _one(one, _NAME), [text(name) for name in fields(one, _INPUT)]
         inputs = [node(name) for name in texts if not name.startswith("^")]  # ^ is for order only
-        body[name if name not in body else f"{name}#{len(body)}"] = Node(_first(one, _OPERATOR), inputs, one)
+        body[name if name not in body else f"{name}#{len(body)}"] = Node(_one(one, _OPERATOR), inputs, one)
     return body
 
 
 def _called(value: memoryview) -> Iterator[str]:
     lists = (one for inner in fields(value, _LIST) for one in fields(inner, _LISTED_CALLED))
     for function in (*fields(value, _CALLED), *lists):
-        yield _first(function, _NAME)
+        yield _one(function, _NAME)
         for inner in _entries(function, 2):
             yield from _called(inner)
 
@@ -143,7 +140,7 @@ def _called(value: memoryview) -> Iterator[str]:
 def _entries(message: memoryview, number: int, key: str | None = None) -> Iterator[memoryview]:
     """The values of a map, or those of one key."""
     for entry in fields(message, number):
-        if key is None or "".join(text(one) for one in fields(entry, _KEY)) == key:
+        if key is None or _one(entry, _KEY) == key:
             yield from fields(entry, _VALUE)
 
 
@@ -157,5 +154,9 @@ def text(data: memoryview) -> str:
     return bytes(data).decode("utf-8", "replace")
 
 
-def _first(message: memoryview, number: int) -> str:
-    return text(next(fields(message, number), memoryview(b"")))
+def _one(message: memoryview, number: int) -> str:
+    """A text that must not be there twice: protobuf takes the last one, others the first."""
+    found = [text(one) for one in fields(message, number)]
+    if len(found) > 1:
+        raise Unreadable(f"it says both {found[0][:80]!r} and {found[-1][:80]!r} in one place")
+    return found[0] if found else ""

@@ -10,7 +10,8 @@ from ml_deploy.models import keras_config
 from ml_deploy.models.anatomy import Anatomy, Tensor
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
-from ml_deploy.models.source import Member, seekable
+from ml_deploy.models.formats import pickles
+from ml_deploy.models.source import Member, in_memory, seekable
 
 NAME = "hdf5"
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -29,7 +30,8 @@ def inspect(member: Member, context: Context) -> Anatomy:
 
     try:
         with seekable(member) as whole, whole.open() as source, h5py.File(source.file, "r") as file:
-            tensors = _walk(file, h5py)
+            _attributes("/", file, context)
+            tensors = _walk(file, h5py, context)
             config, training = (file.attrs.get(name) for name in ("model_config", "training_config"))
             version = _text(file.attrs.get("keras_version", ""))
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -46,7 +48,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
     )  # fmt: skip
 
 
-def _walk(file: Any, h5py: Any) -> list[Tensor]:
+def _walk(file: Any, h5py: Any, context: Context) -> list[Tensor]:
     tensors: list[Tensor] = []
     waiting, seen = [("", file)], set()
     while waiting:
@@ -61,11 +63,23 @@ def _walk(file: Any, h5py: Any) -> list[Tensor]:
             seen.add(thing.id)
             if len(seen) > _MOST_OBJECTS:
                 raise Unreadable(f"it has more than {_MOST_OBJECTS:,} objects", rule="budget")
+            _attributes(f"{path}/{name}", thing, context)
             if isinstance(thing, h5py.Group):
                 waiting.append((f"{path}/{name}", thing))
             elif isinstance(thing, h5py.Dataset):
                 tensors.append(_dataset(f"{path}/{name}", thing))
     return tensors
+
+
+def _attributes(path: str, thing: Any, context: Context) -> None:
+    """PyTables, by which pandas reads HDF5, unpickles attributes, and the rows of what an attribute calls objects."""
+    for name, value in thing.attrs.items():
+        data = bytes(value) if isinstance(value, bytes) else b""
+        if name == "PSEUDOATOM" and data == b"object":
+            raise Unreadable(f"{path} has pickled objects in its rows, which cannot be told before they are loaded")
+        if data.endswith(b"."):
+            inner = in_memory(data, f"{path}, attribute {name}", 1)
+            pickles.hidden(inner, data[:1], context.inside(inner.name))
 
 
 def _dataset(path: str, dataset: Any) -> Tensor:

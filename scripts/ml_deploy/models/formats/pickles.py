@@ -43,9 +43,17 @@ def might_be(member: Member) -> bool:
         reader = InertUnpickler(source)
         try:
             reader.load()
-        except Unreadable:
-            return any(globals_.importable(*key) for key in reader.uses)
+        except Unreadable as error:
+            return error.rule == "budget" or any(globals_.importable(*key) for key in reader.uses)
         return source.tell() > 2
+
+
+class _Plain(InertUnpickler):
+    """As `pickle.load`, which knows no persistent references."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        """What follows is never reached."""
+        raise Unreadable("it refers to something outside of it", offset=self.source.tell())
 
 
 class ModelUnpickler(InertUnpickler):
@@ -189,14 +197,31 @@ def _tensor(blob: Blob | bytes, member: Member, context: Context) -> None:
         )  # fmt: skip
 
 
-def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
-    """What `pickle.load` instead of `joblib.load` would see: array data as opcodes. Judge what it would import."""
+def hidden(member: Member, head: bytes, context: Context) -> None:
+    """Judge what `pickle.load`, and every loader that goes by a name, would import from a file of another format."""
+    if not head or head[0] not in _OPCODES:
+        return
+    reader = _plain(member)
+    if any(globals_.importable(*key) for key in reader.uses):
+        globals_.judge(reader.uses.values(), reader.oddities.values(), context)
+        context.log.deny("pickle-hidden", "a pickle", "The file is of one format by its content, and a pickle to loaders that try to unpickle it.",
+                         "Do not load this file. No ordinary model is two things at once.", 0)  # fmt: skip
+
+
+def _plain(member: Member) -> InertUnpickler:
+    """The first pickle that `pickle.load` would see, as far as it gets."""
     with member.open() as source:
-        reader = InertUnpickler(source)
+        reader = _Plain(source)
         try:
             reader.load()
         except Unreadable:
             pass
+    return reader
+
+
+def _as_plain_pickle(member: Member, seen: ModelUnpickler, context: Context) -> None:
+    """What `pickle.load` instead of `joblib.load` would see: array data as opcodes. Judge what it would import."""
+    reader = _plain(member)
     extra: Iterable[Use] = [
         use for key, use in reader.uses.items() if key not in seen.uses or _more(use, seen.uses[key])
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ml_deploy.models import policy
 from ml_deploy.models.anatomy import Anatomy
@@ -29,7 +29,7 @@ _DENIED = {
     **dict.fromkeys(("RegisterDataset", "RegisterDatasetV2", "DataServiceDataset", "DataServiceDatasetV2", "DebugIdentityV2",
                      "DebugIdentity", "SendTPUEmbeddingGradients", "RpcCall", "RpcClient", "RpcServer"), "connects to other machines"),
 }  # fmt: skip
-_META_GRAPHS = 2
+_NODES, _META_GRAPHS = 1, 2  # of a graph, of a SavedModel; each ignores the other's
 
 
 def sniff(head: bytes) -> bool:
@@ -59,6 +59,8 @@ def inspect(member: Member, context: Context) -> Anatomy:
     if len(data) > _LARGEST:
         raise Unreadable("its graph has more than 512 MiB", rule="budget")
     saved = sniff(data[:32])
+    if any(True for _ in fields(data, _NODES)) if saved else _called_saved_model(member, context):
+        raise Unreadable("it is a SavedModel to some readers and a graph to others")
     metas = list(fields(data, _META_GRAPHS)) if saved else []
     graphs = [graphs_.saved(meta) for meta in metas] if saved else [graphs_.frozen(memoryview(data))]
     nodes = (node for graph in graphs for function in graph.functions for node in function.body.values())
@@ -76,6 +78,11 @@ def inspect(member: Member, context: Context) -> Anatomy:
         format=NAME if saved else "frozen-graph", framework="tensorflow", libraries=("tensorflow",),
         versions={"tensorflow": version} if version else {}, inputs=inputs, outputs=outputs, operators=tuple(sorted(operators)),
     )  # fmt: skip
+
+
+def _called_saved_model(member: Member, context: Context) -> bool:
+    """TensorFlow goes by the name."""
+    return PurePosixPath(member.name or context.path).name.lower() == "saved_model.pb"
 
 
 def _judge_paths(graph: Graph, context: Context) -> None:

@@ -6,19 +6,22 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ml_deploy.models import globals_
+from ml_deploy.models import globals_, states
 from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
 from ml_deploy.models.formats.zips import Archive
-from ml_deploy.models.stubs import Name
-from ml_deploy.models.uses import Use
+from ml_deploy.models.stubs import Instance, Name
+from ml_deploy.models.uses import Oddity, Use
 
 NAME = "skops"
 _LONGEST = 256 << 20  # bytes
 _MOST = 5_000_000
 #: Loaders of skops that build plain values or read members, whatever class the node names.
 _PLAIN = {"JsonNode", "BytesNode", "BytearrayNode", "CachedNode"}
+#: Those that call the class which the node names.
+_CALLING = {"ConstructorFromReduceNode", "ListNode", "SetNode", "TupleNode", "NdArrayNode", "LossNode", "SGDNode"}
+_ACTING_STATES = {"pickle-state-code", "pickle-formula"}
 #: Loaders that call or import by what else the node says.
 _ACTING = {
     "MethodNode",
@@ -40,13 +43,8 @@ def recognise(names: set[str]) -> bool:
 def inspect_archive(archive: Archive, context: Context) -> Anatomy:
     """Every type in the schema, every member by its content."""
     schema = _schema(archive)
-    uses: dict[tuple[str, str], Use] = {}
-    for node in _nodes(schema):
-        for module, name in _names(node):
-            made = node["__loader__"] not in _ACTING
-            use = uses.setdefault((module, name), Use(Name(module, name), (module, name), 0))
-            use.made = 0 if made and node["__loader__"] not in _PLAIN else use.made
-    globals_.judge(uses.values(), (), context.inside("schema.json"))
+    uses = _uses(schema)
+    globals_.judge(uses.values(), _oddities(schema), context.inside("schema.json"))
     for name, member in archive.members.items():
         if name != "schema.json":
             context.inner(member, context.inside(name))
@@ -60,6 +58,39 @@ def inspect_archive(archive: Archive, context: Context) -> Anatomy:
         versions={name: version for name, version in versions.items() if isinstance(version, str)},
         top=f"{top.get('__module__')}.{top.get('__class__')}",
     )  # fmt: skip
+
+
+def _uses(schema: Any) -> dict[tuple[str, str], Use]:
+    uses: dict[tuple[str, str], Use] = {}
+    called: set[int] = set()
+    for node in _nodes(schema):
+        loader = node["__loader__"]
+        if loader == "DictNode":  # calls its keys' types
+            called |= {id(one) for one in _nodes(node.get("key_types"))}
+        for module, name in _names(node):
+            use = uses.setdefault((module, name), Use(Name(module, name), (module, name), 0))
+            use.made = use.made if loader in _PLAIN | _ACTING else 0
+            use.called = 0 if loader in _CALLING or id(node) in called else use.called
+    return uses
+
+
+def _oddities(schema: Any) -> Iterator[Oddity]:
+    """Mappings that make an object act when they are its state. Nodes may stand for others by an id, so all are looked at."""
+    for node in _nodes(schema):
+        content = node.get("content")
+        if node["__loader__"] == "DictNode" and isinstance(content, dict):
+            state = {key: _plain(value) for key, value in content.items() if isinstance(value, dict)}
+            for rule, construct, message in states.problems(Instance(None), state):
+                if rule in _ACTING_STATES:
+                    yield Oddity(rule, construct, message, 0)
+
+
+def _plain(node: dict[str, Any]) -> Any:
+    """What `states` wants to know of a node: a text, or that it is an object."""
+    try:
+        return json.loads(node["content"]) if node.get("__loader__") == "JsonNode" else Instance(None)
+    except (KeyError, TypeError, ValueError):
+        return Instance(None)
 
 
 def _sklearn(schema: Any) -> str | None:

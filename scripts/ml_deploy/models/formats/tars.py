@@ -40,7 +40,8 @@ def _members(member: Member) -> Iterator[Member]:
             infos.append(info)
             if len(infos) > _MOST_MEMBERS:
                 raise Unreadable(f"it has more than {_MOST_MEMBERS:,} members", rule="budget")
-        while rest := source.read(1 << 18):
+        stream = archive.fileobj  # tarfile reads ahead, so the source may be further
+        while stream and (rest := stream.read(1 << 18)):
             if rest.strip(b"\0"):
                 raise Unreadable("something follows the tar archive", offset=source.tell(), rule="trailing-data")
     for info in infos:

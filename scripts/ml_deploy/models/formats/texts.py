@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePosixPath
-from typing import Any
 
+from ml_deploy.models import keras_config
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable, Verdict
+from ml_deploy.models.formats import mlflow
 from ml_deploy.models.source import Member
 
 NAME = "text"
 _LONGEST = 64 << 20  # bytes
 _CODE = {".py", ".pyc", ".sh", ".bash", ".ps1", ".bat", ".r", ".jl", ".lua", ".js", ".so", ".dll", ".ipynb"}
-#: Loaders that MLflow itself brings and that load nothing but the model file.
-_FLAVORS = {"sklearn", "onnx", "xgboost", "lightgbm", "pytorch", "keras", "tensorflow", "statsmodels", "catboost", "prophet",
-            "spacy", "transformers"}  # fmt: skip
 
 
 def might_be(member: Member) -> bool:
@@ -29,7 +28,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
     with member.open() as source:
         data = source.read(_LONGEST + 1)
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable("it is neither a model nor a text") from error
     if len(data) > _LONGEST:
@@ -40,36 +39,17 @@ def inspect(member: Member, context: Context) -> Anatomy:
             Verdict.REVIEW, "code-file", path.name, f"The model brings code: {path.name}.",
             "Keep code in your repository, where it is reviewed, and the model free of it.",
         )  # fmt: skip
-    if path.name == "MLmodel":
-        return _mlmodel(text, context)
-    return Anatomy(format=NAME)
+    if path.suffix.lower() == ".pbtxt":
+        context.log.deny("unsupported-format", path.name, "The file is a graph of TensorFlow as a text, which TensorFlow loads like any other.",
+                         "Save the graph as `saved_model.pb`.")  # fmt: skip
+    if text.lstrip()[:1] == "{":
+        _json(text, context)
+    return mlflow.judge(path.name, text, context) or Anatomy(format=NAME)
 
 
-def _mlmodel(text: str, context: Context) -> Anatomy:
-    import yaml
-
+def _json(text: str, context: Context) -> None:
     try:
-        known = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Unreadable("the MLmodel is no valid YAML") from error
-    flavors = known.get("flavors") if isinstance(known, dict) else None
-    if not isinstance(flavors, dict):
-        raise Unreadable("the MLmodel names no flavors")
-    function = flavors.get("python_function")
-    loader = str(function.get("loader_module", "")) if isinstance(function, dict) else ""
-    if loader and loader.removeprefix("mlflow.") not in _FLAVORS:
-        context.log.add(
-            Verdict.REVIEW, "mlflow-loader", loader, f"MLflow loads this model with {loader}, which runs code that comes with it.",
-            "Log the model with one of MLflow's own flavors, such as `mlflow.sklearn`.",
-        )  # fmt: skip
-    return Anatomy(format=NAME, framework="mlflow", versions=_versions(known, flavors))
-
-
-def _versions(known: dict[str, Any], flavors: dict[str, Any]) -> dict[str, str]:
-    found = {"mlflow": known.get("mlflow_version")}
-    for flavor, distribution, key in (("sklearn", "scikit-learn", "sklearn_version"), ("xgboost", "xgboost", "xgb_version"),
-                                      ("lightgbm", "lightgbm", "lgb_version"), ("onnx", "onnx", "onnx_version"),
-                                      ("pytorch", "torch", "pytorch_version")):  # fmt: skip
-        inner = flavors.get(flavor)
-        found[distribution] = inner.get(key) if isinstance(inner, dict) else None
-    return {name: value for name, value in found.items() if isinstance(value, str)}
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # to all other readers, too
+    keras_config.judge_text(config, context)

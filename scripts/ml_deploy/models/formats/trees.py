@@ -7,6 +7,7 @@ import re
 import struct
 from typing import Any
 
+from ml_deploy.models import keras_config
 from ml_deploy.models.anatomy import Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
@@ -41,6 +42,7 @@ def inspect(member: Member, context: Context) -> Anatomy:
     if head.startswith(_LIGHTGBM):
         return _lightgbm(member)
     model = _json(member) if head[1:2] != b"L" else _binary(member)
+    keras_config.judge_text(model, context)
     learner = model.get("learner") if isinstance(model, dict) else None
     if not isinstance(learner, dict) or "gradient_booster" not in learner:
         raise Unreadable("it has no gradient booster, so it is no model of XGBoost")

@@ -23,6 +23,9 @@ _DEEPEST = 3
 _MOST_MEMBERS = 100_000
 _WARM_UP = "tf_serving_warmup_requests"
 _LOCAL = struct.Struct("<4s5H3I2H")
+_END = struct.Struct("<4s4H2IH")
+_END_64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
 _CHUNK = 1 << 20
 _PIECE = 1 << 18  # bytes that stay in the processor's cache between reading and summing
 _METHODS: dict[int, Callable[[], Decompressor]] = {
@@ -139,16 +142,18 @@ def _open(member: Member) -> Archive:
         infos = archive.infolist()
         if len(infos) > _MOST_MEMBERS:
             raise Unreadable(f"it has more than {_MOST_MEMBERS:,} members", rule="budget")
-        _ends(source, archive, member.size or 0)
+        _ends(source, archive, member.size or 0, len(infos))
         members: dict[str, Member] = {}
+        names: set[str] = set()
         summed = not _without_sums(infos)
         position, slack = 0, 0
         for info in sorted(infos, key=lambda one: one.header_offset):
             _gapless(position, info.header_offset, slack)
             start = _header(source, info)
             position, slack = start + info.compress_size, 24 if info.flag_bits & 8 else 0
-            if info.filename in members:
+            if info.filename.lower() in names:  # torch, Windows and macOS do not tell a from A
                 raise Unreadable(f"it has {info.filename!r} twice: readers may take either", rule="zip-mismatch")
+            names.add(info.filename.lower())
             if not info.is_dir():
                 members[info.filename] = _member(member, info, start)
                 if summed:
@@ -164,14 +169,42 @@ def _without_sums(infos: list[zipfile.ZipInfo]) -> bool:
     )
 
 
-def _ends(source: Source, archive: zipfile.ZipFile, size: int) -> None:
-    """Nothing may follow the end record: another reader might find another end."""
-    source.seek(max(0, size - 22 - len(archive.comment)))
-    end = source.read(22 + len(archive.comment))
-    if not end.startswith(b"PK\x05\x06") or len(end) != 22 + len(archive.comment):
+def _ends(source: Source, archive: zipfile.ZipFile, size: int, count: int) -> None:
+    """The records at the end: nothing may follow them, and all that they say of the table of contents must be so.
+
+    Python finds the table by where it ends, other readers by where it is said to begin.
+    """
+    end = size - _END.size - len(archive.comment)
+    source.seek(max(0, end))
+    fields = _END.unpack(source.exact(_END.size))
+    if end < 0 or fields[0] != b"PK\x05\x06" or fields[7] != len(archive.comment):
         raise Unreadable("something follows the zip archive in the same file", offset=size, rule="trailing-data")
     if b"PK\x05\x06" in archive.comment:
         raise Unreadable("its comment holds another table of contents", rule="zip-mismatch")
+    table = (count, count, end - archive.start_dir, archive.start_dir)
+    limits = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+    large = _large_end(source, end)
+    if large is not None:
+        table = (count, count, end - _LOCATOR.size - _END_64.size - archive.start_dir, archive.start_dir)
+        if large != table:
+            raise Unreadable("its two records of where the table of contents lies differ", rule="zip-mismatch")
+    said = zip(fields[3:7], table, limits, strict=True)
+    if fields[1:3] != (0, 0) or any(one != true and (large is None or one != most) for one, true, most in said):
+        raise Unreadable("its table of contents is not where it is said to be", offset=end, rule="zip-mismatch")
+
+
+def _large_end(source: Source, end: int) -> tuple[int, ...] | None:
+    """What the record of large archives says, if there is one: it must lie where its locator says."""
+    at = end - _LOCATOR.size - _END_64.size
+    if at < 0:
+        return None
+    source.seek(at)
+    record, locator = _END_64.unpack(source.exact(_END_64.size)), _LOCATOR.unpack(source.exact(_LOCATOR.size))
+    if locator[0] != b"PK\x06\x07":
+        return None
+    if record[:2] != (b"PK\x06\x06", _END_64.size - 12) or locator[1:] != (0, at, 1) or record[4:6] != (0, 0):
+        raise Unreadable("its record of where the table of contents lies is damaged", offset=at, rule="zip-mismatch")
+    return tuple(record[6:])
 
 
 def _gapless(end: int, start: int, slack: int) -> None:
@@ -195,7 +228,7 @@ def _header(source: Source, info: zipfile.ZipInfo) -> int:
     if (flags | info.flag_bits) & 0x41:
         raise Unreadable(f"{info.filename!r} is encrypted", offset=info.header_offset, rule="encrypted")
     expected = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
-    if name != expected or method != info.compress_type:
+    if name != expected or method != info.compress_type or info.filename != info.orig_filename:
         raise Unreadable(f"{info.filename!r} is called or packed otherwise in its own header", offset=info.header_offset,
                          rule="zip-mismatch")  # fmt: skip
     extra = source.exact(extra_length)
