@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.steps import Step, step
 
 from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases.cluster import Ref
+from ml_deploy.releases.records import Records
 
 Smoke = Callable[..., Step]
 
@@ -46,6 +48,10 @@ def test_right_and_wrong_predictions_and_their_verdicts(cluster: ApiServer, smok
     assert '$.prediction: expected "v2", got "v1"' in wrong.log
     assert "Recorded: revision 1 of web is failed." in wrong.log
     assert states(cluster) == {1: "failed"}
+    masked = smoke("v2", app="web", revision=release.revision, headers='X-Key: expected "v2"')
+    assert masked.code == 12
+    (verdict, *_) = reversed(Records(cluster, cluster.namespace, "web", clock=time).all()[0].verdicts)
+    assert 'expected "v2"' not in verdict.text, "other jobs that read the record mask nothing of this one"
 
 
 def test_the_inside_address_that_deploy_aks_gives_needs_no_service(
@@ -71,7 +77,7 @@ def test_nothing_ready_behind_the_service(cluster: ApiServer, smoke: Smoke) -> N
     cluster.create({**service(), "metadata": {"name": "web", "namespace": cluster.namespace}})
     done = smoke(ready_timeout="2s")
     assert (done.code, done.outputs["reason"]) == (14, "endpoint")
-    assert "status 503" in done.log
+    assert 'does not answer: no endpoints available for service "web"' in done.log
     assert "No pod behind it is ready" in done.log
 
 

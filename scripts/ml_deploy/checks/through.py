@@ -82,7 +82,8 @@ def through_cluster(
         except ApiError as error:
             raise EndpointDown(f"{target} in namespace {namespace}: {error.message} ({error.code}).") from error
         if got.status in (502, 503, 504) and (said := _from_the_proxy(got.body)):
-            raise EndpointDown(f"{target} in namespace {namespace} does not answer: {said}")
+            hint = "No pod behind it is ready, or none listens on this port."
+            raise EndpointDown(f"{target} in namespace {namespace} does not answer: {said}", hint=hint)
         return Answer(got.status, got.headers, got.body)
 
     return ask

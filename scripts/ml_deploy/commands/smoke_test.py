@@ -235,7 +235,7 @@ class _Release:
             self._console.warning(f"The verdict could not be recorded: {trouble}", title="No verdict")
 
     def _judge(self, good: bool, text: str) -> None:
-        release = self._records.judge(self._revision, by="smoke-test", good=good, text=text)
+        release = self._records.judge(self._revision, by="smoke-test", good=good, text=self._console.redact(text))
         self._console.line(f"Recorded: revision {release.revision} of {release.app} is {release.state}.")
 
 
