@@ -82,6 +82,20 @@ def test_waiting_blocks_others_until_it_is_promoted(runner: Runner, busybox: str
 
 
 @pytest.mark.real_kubernetes
+def test_a_promotion_that_is_run_again_leaves_a_later_canary_alone(runner: Runner, busybox: str) -> None:
+    deploy(runner.cluster, app(busybox), public())
+    for number, decided in (("2", True), ("3", False)):
+        waits = runner.canary(app(busybox, f"v{number}"), public(), steps="50")
+        assert (waits.code, waits.outputs["status"]) == (0, "waiting"), waits.log
+        assert not decided or runner.decide("promote", revision=number).code == 0
+    again = runner.decide("promote", revision="2")
+    assert again.code == 0 and "nothing to do: revision 2 is" in again.log, again.log
+    assert "removed" not in again.log and states(runner.cluster)[3] == "waiting"
+    done = runner.decide("promote", revision="3")
+    assert done.code == 0, done.log
+    runner.plain("v3", 2)
+
+
 def test_rejected_then_retried_then_promoted(runner: Runner, busybox: str) -> None:
     deploy(runner.cluster, app(busybox), public())
     assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0

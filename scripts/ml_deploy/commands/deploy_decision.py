@@ -29,11 +29,14 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     report.tell(f"{inputs.app}: {inputs.action} in namespace {cluster.namespace} of {cluster.server}")
     with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()):
         records = Records(cluster, cluster.namespace, inputs.app, clock=clock)
-        release, done = canary_records.meant(records.all(), inputs.app, inputs.action, inputs.revision)
+        history = records.all()
+        release, done = canary_records.meant(history, inputs.app, inputs.action, inputs.revision)
         report.images = release.images
         plan = deploy_plan.of_promotion(inputs, adapters, release, asked)
         stage = Stage(cluster, plan, clock, until, report.tell, Progress(release=release), records)
         if done:
+            if canary_records.undecided(history) is None:  # else it is a later one's canary that is there
+                canary_trial.clean(stage)  # of a run that was killed at the very end
             return _nothing_to_do(report, cluster, stage)
         if inputs.action == "reject":
             return _rejected(report, cluster, stage, f"rejected by {adapters.job.run_url or 'hand'}")
@@ -56,8 +59,7 @@ def _rejected(report: Reporter, cluster: Cluster, stage: Stage, why: str) -> Res
 
 
 def _nothing_to_do(report: Reporter, cluster: Cluster, stage: Stage) -> Result:
-    """A job that is run again finds its work done; where it was killed at the very end, a canary is still there."""
-    canary_trial.clean(stage)
+    """A job that is run again finds its work done."""
     release, records = stage.release, stage.records
     progress = Progress(release=records.load(release), previous=records.current())
     return report.settled(cluster, progress, f"nothing to do: revision {release.revision} is {release.state} already")

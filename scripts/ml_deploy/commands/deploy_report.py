@@ -174,7 +174,7 @@ class Reporter:
         said = serving(progress)
         if progress.problem:
             said = f"Then this went wrong, too: {progress.problem} {said}"
-        error.message = f"{error.message} {said}"
+        error.message = f"{error.message.rstrip('. ')}. {said}"
         if progress.taken:
             error.details = f"{error.details}\n\n{_steps(progress)}".strip()
         status = "rolled-back" if progress.rolled_back_to else "failed"
