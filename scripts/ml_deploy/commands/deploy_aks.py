@@ -16,7 +16,7 @@ from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import MlDeployError
 from ml_deploy.releases import preflight, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster
-from ml_deploy.releases.deployment import Deployment
+from ml_deploy.releases.deployment import Deployment, Progress
 from ml_deploy.releases.sources.manifests import Manifest
 
 __all__ = ["DESCRIPTION", "ICON", "TITLE", "Inputs", "Result", "run"]
@@ -55,9 +55,12 @@ class _Run:
             return self._report.rendered(wanted)
         cluster = self._cluster
         self._tell(f"{inputs.app}: {len(wanted)} objects for namespace {cluster.namespace} of {cluster.server}")
-        wanted = preflight.place(cluster, wanted)
         strategy = strategies.named(inputs.strategy)
-        shaped = strategy.shape(cluster, wanted, app=inputs.app, images=self._images)
+        try:
+            wanted = preflight.place(cluster, wanted)
+            shaped = strategy.shape(cluster, wanted, app=inputs.app, images=self._images)
+        except MlDeployError as error:
+            raise self._report.failed(error, Progress()) from error
         beyond = strategy.rights(cluster, [one.object for one in shaped])
         Checks(inputs, self._adapters, self._report).run(cluster, shaped, asks=bool(asked), rights=beyond)
         if inputs.dry_run == "server":

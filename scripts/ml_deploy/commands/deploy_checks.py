@@ -11,7 +11,18 @@ from ml_deploy.commands.image_checks import ImageChecks
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import Conflict, InputError, ManifestError, MlDeployError
 from ml_deploy.images.availability import Availability
-from ml_deploy.releases import admission, ownership, platforms, pod_images, preflight, prune, rbac, snapshot
+from ml_deploy.releases import (
+    admission,
+    before_traffic,
+    ownership,
+    platforms,
+    pod_images,
+    preflight,
+    prune,
+    rbac,
+    reach,
+    snapshot,
+)
 from ml_deploy.releases.capacity import quota
 from ml_deploy.releases.capacity import verdict as capacity
 from ml_deploy.releases.capacity.demand import Demand, demand
@@ -45,7 +56,8 @@ class Checks:
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
         images = ImageChecks(self._inputs, self._adapters, self._new_images())
-        found = [*preflight.problems(checked), *self._canary(cluster, objects)]
+        found = [*preflight.problems(checked), *self._canary(cluster, objects), *self._reach(cluster, wanted)]
+        found += self._unasked(objects) if asks and not found else []
         pods = admission.check(cluster, wanted) if not found else []
         found += [one.problem for one in pods if one.problem]
         survey = surveyor.result(_SURVEY) if surveyor and not found else Survey()
@@ -64,6 +76,21 @@ class Checks:
         live = snapshot.listed(cluster, objects)
         applier = ownership.Applier(live, self._inputs.app, objects, tell=self._report.tell, adopt=self._inputs.adopt)
         return preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
+
+    def _reach(self, cluster: Cluster, wanted: Sequence[Manifest]) -> list[ManifestError]:
+        """Services that lead nowhere; those that may are warned of."""
+        reached = reach.check(cluster, wanted)
+        for said in reached.doubts:
+            self._adapters.console.warning(said, title="Service")
+        return reached.problems
+
+    def _unasked(self, objects: Sequence[Object]) -> list[MlDeployError]:
+        """Why nothing could be asked `cases`."""
+        try:
+            before_traffic.target(objects, images=self._inputs.images or (self._inputs.image,))
+        except InputError as error:
+            return [error]
+        return []
 
     def _canary(self, cluster: Cluster, objects: Sequence[Object]) -> list[MlDeployError]:
         """What stands in the way of a canary here. Raises Forbidden for the rights that it needs beyond the others."""

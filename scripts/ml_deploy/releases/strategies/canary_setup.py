@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ml_deploy.errors import Conflict, Forbidden, InputError
 from ml_deploy.releases import before_traffic, endpoint, ownership, selectors
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.colours import led_to
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.rbac import Right
 from ml_deploy.releases.strategies import canary_objects, routes, steps
@@ -64,6 +65,11 @@ def survey(
         if selectors.selects((one.get("spec") or {}).get("selector"), template)
         and not canary_objects.is_ours(one, app)
     )  # fmt: skip
+    if not services and not any(led_to(one, [workload]) for one in objects if one["kind"] == "Service"):
+        raise InputError(
+            f"A canary is not possible: no Service leads to {ref}, so that there is no traffic to share.",
+            hint="Add the Service with the selector of the Deployment's pods, or deploy with `strategy: rolling`.",
+        )
     if not services:
         return Direct(f"no live Service leads to {ref}: no user would reach a canary beside it")
     _refuse_strangers(cluster, beside, app)
@@ -179,6 +185,10 @@ def _check_replicas(cluster: Cluster, objects: Sequence[Object], ref: Ref, total
             f"An autoscaler has the say over the number of pods of {ref}, so that it cannot set a canary's share.",
             hint="Let a Gateway API HTTPRoute that leads to the Service set the weights, or use another `strategy`.",
         )
-    for share in shares:
-        if share < steps.ALL:
-            steps.by_replicas(total, share)
+    try:
+        for share in shares:
+            if share < steps.ALL:
+                steps.by_replicas(total, share)
+    except InputError as error:
+        error.hint = f"{total} is what {ref} has now; another number in the manifest counts from the next release on. {error.hint}"
+        raise
