@@ -176,7 +176,7 @@ def _crash(
     grace: float | None,
     running: bool,
 ) -> Finding:
-    times = f"{restarts} time{'s' if restarts != 1 else ''}" if restarts else "once"
+    times = f" (restarted {restarts} time{'s' if restarts != 1 else ''})" if restarts else ""
     hopeless = 0.0 if restarts >= _CRASHES else grace
     code = int(ended.get("exitCode") or 0)
     limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
@@ -185,11 +185,11 @@ def _crash(
     likely = not certain and code == 137 and limit and "livenessProbe" not in spec
     if certain or likely:
         shown = f"its limit of {limit}" if limit else "the node's memory"
-        return Finding("oom", where, f"container {container} was killed{', most likely' if likely else ''} for using more than {shown} (restarted {times}).",
+        return Finding("oom", where, f"container {container} was killed{', most likely' if likely else ''} for using more than {shown}{times}.",
                        "Raise the memory limit (input `memory`, or resources.limits.memory), or load a smaller model.",
                        hopeless, container, not running or restarts > 0, pod)  # fmt: skip
     said = _cut(ended.get("message"))
-    cause = f"container {container} ended with exit code {code}{_exit(code)} (restarted {times}){': ' + said if said else '.'}"
+    cause = f"container {container} ended with exit code {code}{_exit(code)}{times}{': ' + said if said else '.'}"
     remedy = "Its last log lines say why." if not said else "Correct the container's command."
     return Finding("crash", where, cause, remedy, hopeless, container, restarts > 0, pod)
 

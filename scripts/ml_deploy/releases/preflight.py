@@ -162,7 +162,7 @@ def _plain(message: str) -> str:
     message = re.sub(r"^failed to create typed patch object \([^)]*\): ", "", message)
     message = re.sub(r"^failed to convert new object .*?: (?=error decoding)", "", message)
     message = re.sub(r'^\S+ "[^"]*" is invalid: ', "", message)
-    return message.strip()
+    return message.strip().partition("\n@@")[0]  # what follows is the server's own diff, in Go
 
 
 def _hint(error: ApiError, obj: Object) -> str:
@@ -176,6 +176,8 @@ def _hint(error: ApiError, obj: Object) -> str:
         )
     if "illegal base64" in message:
         return "`data` takes base64; plain text stands in `stringData`."
+    if "pod updates may not change" in message:
+        return "Kubernetes does not change a Pod that is there: make it a Deployment or a Job, or delete it first."
     if "expected" in message and "got" in message:
         return "The value is of the wrong type: check quotes and indentation."
     if "violates PodSecurity" in message or "admission webhook" in message or "denied the request" in message:

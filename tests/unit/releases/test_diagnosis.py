@@ -121,7 +121,7 @@ def test_a_server_that_ends_by_itself() -> None:
 def test_a_pod_that_is_never_restarted_is_hopeless_at_once() -> None:
     spec = {"restartPolicy": "Never", "containers": [{"name": "web"}]}
     dead: dict[str, Any] = {"state": {"terminated": {"exitCode": 3, "reason": "Error"}}}
-    assert only(pod(spec=spec, **dead)).grace == 0.0
+    assert only(pod(spec=spec, **dead)).grace == 0.0 and "restarted" not in only(pod(spec=spec, **dead)).cause
 
 
 UNSCHEDULABLE = [

@@ -89,6 +89,8 @@ MESSAGES = [
     (422, ".spec.replicas: expected numeric (int or float), got string", "expected numeric", "quotes"),
     (403, 'admission webhook "x" denied the request: no', "denied the request", "policy"),
     (403, "exceeded quota: q", "exceeded quota", "quota raised"),
+    (422, "spec: Forbidden: pod updates may not change fields other than `image`\n@@ -1 +1 @@\n-Env: null", "than `image`",
+     "make it a Deployment"),
 ]  # fmt: skip
 
 
@@ -96,6 +98,7 @@ MESSAGES = [
 def test_refusals_in_words(code: int, message: str, told: str, hint: str) -> None:
     (found,) = preflight.check([manifest()], refuse(code, message))
     assert found.problem and told in found.problem.message and hint in found.problem.hint
+    assert "@@" not in found.problem.message
 
 
 def test_what_nobody_can_know_is_no_problem() -> None:
