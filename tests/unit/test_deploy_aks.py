@@ -143,8 +143,9 @@ def test_an_image_by_tag_is_warned_of(tmp_path: Path) -> None:
 
 def test_no_replicas_are_an_error_unless_an_autoscaler_rules(tmp_path: Path) -> None:
     (tmp_path / "k8s.yaml").write_text(MANIFEST.replace("replicas: 2", "replicas: 0"))
-    with pytest.raises(ManifestError, match="0 replicas: nothing would serve"):
+    with pytest.raises(ManifestError, match="0 replicas: nothing would serve") as caught:
         render(tmp_path, manifests="k8s.yaml")
+    assert isinstance(caught.value.result, deploy_aks.Result) and caught.value.result.status == "failed"
     target = "{scaleTargetRef: {kind: Deployment, name: churn}}"
     ruled = f"---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: a}}\nspec: {target}\n"
     (tmp_path / "more.yaml").write_text(ruled)

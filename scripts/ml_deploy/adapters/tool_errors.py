@@ -21,6 +21,7 @@ _VERSION = "Check `chart` and `chart-version`; an address is oci://HOST/PATH/NAM
 _SIGNS: tuple[tuple[str, type[MlDeployError], str], ...] = (
     (r"values don't meet the spec", ManifestError, "Give the values that the chart wants by `values` or `set`."),
     (r"execution error at", ManifestError, "The chart itself refuses: give the value that it misses by `values` or `set`."),
+    (r"open \S+: no such file", ManifestError, "Correct the path in `values`: it starts from the workspace."),
     (r"template: |parse error|error converting", ManifestError, ""),  # whatever else they say is the chart's own words
     (r"missing in charts/ directory", ManifestError, "Add a step with `helm dependency build` before this one."),
     (r"x509: ", Unreachable, "The tool does not trust the server's certificate: name its CA in SSL_CERT_FILE (the step's `env:`)."),

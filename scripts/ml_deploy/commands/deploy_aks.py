@@ -47,6 +47,15 @@ class _Run:
         self._tell = self._report.tell
 
     def run(self) -> Result:
+        """Whatever stops it, outputs and report tell."""
+        try:
+            return self._run()
+        except (MlDeployError, ApiError) as error:
+            if getattr(error, "result", None) is None:
+                raise self._report.failed(error, Progress()) from error
+            raise
+
+    def _run(self) -> Result:
         inputs = self._inputs
         asked = cases.load(Path(inputs.cases)) if inputs.cases else []
         connect = None if inputs.dry_run == "client" else lambda: self._cluster
@@ -56,11 +65,8 @@ class _Run:
         cluster = self._cluster
         self._tell(f"{inputs.app}: {len(wanted)} objects for namespace {cluster.namespace} of {cluster.server}")
         strategy = strategies.named(inputs.strategy)
-        try:
-            wanted = preflight.place(cluster, wanted)
-            shaped = strategy.shape(cluster, wanted, app=inputs.app, images=self._images)
-        except MlDeployError as error:
-            raise self._report.failed(error, Progress()) from error
+        wanted = preflight.place(cluster, wanted)
+        shaped = strategy.shape(cluster, wanted, app=inputs.app, images=self._images)
         beyond = strategy.rights(cluster, [one.object for one in shaped])
         Checks(inputs, self._adapters, self._report).run(cluster, shaped, asks=bool(asked), rights=beyond)
         if inputs.dry_run == "server":

@@ -97,7 +97,8 @@ class Reporter:
     def torn_down(self, removed: Sequence[str], stays: Sequence[str], said: str = "", *, dry: bool = False) -> Result:
         """An app that is gone, or (`dry`) what its going would mean."""
         rows = [*(f"- {one}" for one in removed), *(f"- {one}" for one in stays)]
-        title = f"### 🧹 {self._inputs.app}: {said or f'removed {len(removed)} objects, its records and its lock'}"
+        count = f"{len(removed)} object{'s' if len(removed) != 1 else ''}"
+        title = f"### 🧹 {self._inputs.app}: {said or f'removed {count}, its records and its lock'}"
         return self._result(status="checked" if dry else "torn-down", objects=(), details="\n".join([title, "", *rows]))
 
     def succeeded(self, cluster: Cluster, progress: Progress) -> Result:

@@ -103,9 +103,16 @@ def test_malformed_documents_name_file_and_line(text: str, message: str, line: i
     assert (caught.value.file, caught.value.line) == ("k8s/f.yaml", line)
 
 
-def test_a_kustomization_is_recognized_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "kustomization.yaml").write_text("resources: [app.yaml]\n")
-    with pytest.raises(ManifestError, match="is a kustomization"):
+@pytest.mark.parametrize(
+    "name, text, told",
+    [
+        ("kustomization.yaml", "resources: [app.yaml]\n", "is a kustomization"),
+        ("Chart.yaml", "apiVersion: v2\nname: wine\nversion: 0.1.0\n", "is a Helm chart"),
+    ],
+)
+def test_what_has_an_input_of_its_own_is_recognized(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ManifestError, match=told):
         manifests.read(["."], tmp_path)
 
 

@@ -121,6 +121,8 @@ def _objects(document: Any, file: str, line: int) -> Iterator[Object]:
         return
     if Path(file).stem == "kustomization" or str(document.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
         raise _wrong(file, line, "is a kustomization", "Give its folder as `kustomize`.")
+    if Path(file).name == "Chart.yaml":
+        raise _wrong(file, line, "is a Helm chart", "Give its folder as `chart`.")
     for key in ("apiVersion", "kind"):
         if not isinstance(document.get(key), str) or not document[key]:
             raise _wrong(file, line, f"has no `{key}`", "Every document of a manifest is a Kubernetes object.")
