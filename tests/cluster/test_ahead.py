@@ -41,12 +41,13 @@ def test_all_that_stands_in_the_way_is_told_at_once(
         tmp_path, kubeconfig, cluster.namespace, config("theirs", a="2"), misspelt, wrong, config("fine", a="1")
     )
     assert done.code == 10, done.log
-    assert "3 things stand in the way" in done.log and "Nothing was changed" in done.log
+    assert "4 things stand in the way" in done.log and "Nothing was changed" in done.log
     for said in (
         "theirs",
         "belongs to Helm release shop",
         "replica: field not declared in schema",
         "spec.ports[0].port",
+        "Service other (app.json:1) leads to no pod: none has app=other",
     ):
         assert said in done.log, done.log
     assert cluster.get(Ref("v1", "ConfigMap", cluster.namespace, "fine")) is None
