@@ -28,7 +28,7 @@ def run(inputs: Inputs, adapters: Adapters) -> Result:
     if not records.all():
         said = teardown.torn_down(cluster, records)
         if not said:
-            raise teardown.unknown(cluster, records)
+            raise teardown.unknown(records)
         if inputs.dry_run == "none":  # all that a run that was killed at its end has left
             with alone(inputs, adapters, cluster, report.tell, patience=inputs.timeout):
                 teardown.remove_lock(cluster, records)

@@ -18,7 +18,7 @@ from ml_deploy.releases import endpoint, pod_images, restore, wait
 from ml_deploy.releases.before_traffic import first_patiently, wrong
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
 from ml_deploy.releases.history import DEPLOYING, FAILED, Release, current_of
-from ml_deploy.releases.records import APP, RECORD, Records
+from ml_deploy.releases.records import Records
 from ml_deploy.releases.rejection import reject
 from ml_deploy.releases.stage import Plan, Progress, Stage
 from ml_deploy.releases.strategies import canary_records, canary_trial
@@ -266,8 +266,7 @@ class _Rollback:
         where = self._cluster.namespace
         if not self._namespace_exists():
             return NoRelease(f"The namespace {where} does not exist in the cluster.", hint="Correct `namespace`.")
-        heads = self._cluster.list("v1", "Secret", where, selector=f"{RECORD}=release")
-        apps = sorted({str(head["metadata"]["labels"].get(APP)) for head in heads})
+        apps = self._records.apps()
         known = f"Apps with releases there: {', '.join(apps)}." if apps else "No app has any there."
         return NoRelease(
             f"There is no release of {self._inputs.app} in namespace {where} that ever went live.",

@@ -83,6 +83,11 @@ class Records:
         found = self._cluster.list("v1", "Secret", self.namespace, selector=selector)
         return sorted(map(decode, found), key=lambda release: -release.revision)
 
+    def apps(self) -> list[str]:
+        """The apps that have records in the namespace."""
+        heads = self._cluster.list("v1", "Secret", self.namespace, selector=f"{RECORD}=release")
+        return sorted({str(head["metadata"]["labels"].get(APP)) for head in heads})
+
     def find(self, revision: int) -> Release | None:
         """One revision without its objects, or None."""
         secret = self._cluster.get(self._ref(f"{self.app}.r{revision}"))

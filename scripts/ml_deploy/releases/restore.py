@@ -29,7 +29,7 @@ from ml_deploy.releases.history import (
     last_good_of,
     ref_of,
 )
-from ml_deploy.releases.ownership import Applier, Tell
+from ml_deploy.releases.ownership import Applier, Tell, owner
 from ml_deploy.releases.records import Records
 from ml_deploy.releases.switching import Switch
 
@@ -191,7 +191,7 @@ class _Work:
         for obj in objects:
             ref = ref_of(obj, self.target.namespace)
             live = self.cluster.get(ref)
-            if reason := _left_alone(obj, live):
+            if reason := left_alone(obj, live, self.target):
                 self.kept.append(f"{ref} {reason}")
                 self.tell(self.kept[-1])
             else:
@@ -199,8 +199,10 @@ class _Work:
         return applied
 
 
-def _left_alone(obj: Object, live: Object | None) -> str:
+def left_alone(obj: Object, live: Object | None, target: Release) -> str:
     """Why a rollback does not touch an object, in words; empty when it does."""
+    if target.revision == 0 and (theirs := owner(live, target.app)):  # it is as it was met: nobody took it over
+        return f"belongs to {theirs} and is left as it is"
     if obj.get("kind") == "Job" or (live and obj.get("kind") in _ONLY_WHEN_GONE):
         return "is left as it is"
     if live and obj.get("kind") == "Secret" and rotated(obj, live):

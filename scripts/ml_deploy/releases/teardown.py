@@ -68,13 +68,11 @@ def inventory(cluster: Cluster, records: Records) -> Inventory:
     return Inventory(tuple(sorted(goes, key=_turn)), tuple(dict.fromkeys(stays)))
 
 
-def unknown(cluster: Cluster, records: Records) -> NoRelease:
+def unknown(records: Records) -> NoRelease:
     """The error for an app without any record: misspelt, or in another namespace."""
-    heads = cluster.list("v1", "Secret", records.namespace, selector=f"{RECORD}=release")
-    apps = sorted({one["metadata"]["labels"][APP] for one in heads})
     return NoRelease(
         f"There is no app {records.app} in namespace {records.namespace}: no release of it is recorded.",
-        hint=f"Apps there: {', '.join(apps) or 'none'}. Check `app` and `namespace`; "
+        hint=f"Apps there: {', '.join(records.apps()) or 'none'}. Check `app` and `namespace`; "
         "if it was torn down long ago, nothing is left to do.",
         title="No such app",
     )

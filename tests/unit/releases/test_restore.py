@@ -57,6 +57,20 @@ def test_nothing_cluster_scoped_is_removed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "there", "revision", "words"),
+    [
+        ("Job", None, 1, "left"), ("PersistentVolumeClaim", live(), 1, "left"), ("PersistentVolumeClaim", None, 1, ""),
+        ("ConfigMap", live(), 1, ""), ("ConfigMap", None, 0, ""), ("ConfigMap", live(), 0, ""),
+        ("ConfigMap", live(labels={}, annotations={"meta.helm.sh/release-name": "shop"}), 0, "belongs to Helm release shop"),
+        ("ConfigMap", live(labels={}, annotations={"meta.helm.sh/release-name": "shop"}), 1, ""),
+    ],
+)  # fmt: skip
+def test_what_a_rollback_leaves_alone(kind: str, there: dict[str, Any] | None, revision: int, words: str) -> None:
+    reason = restore.left_alone(obj(kind, "c"), there, Release(app="wine", namespace="ml", revision=revision))
+    assert words in reason and bool(reason) == bool(words)
+
+
+@pytest.mark.parametrize(
     ("recorded", "held", "rotated"),
     [
         ({"data": {"a": "MQ=="}}, {"data": {"a": "MQ=="}}, False),
