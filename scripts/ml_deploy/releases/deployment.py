@@ -12,7 +12,7 @@ from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
 from ml_deploy.releases import adoption, pod_images, prune, records, restore, snapshot, strategies, wait
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, patient_for
 from ml_deploy.releases.history import Verdict, current_of
-from ml_deploy.releases.lease import Clock
+from ml_deploy.releases.lease import Clock, LockLost
 from ml_deploy.releases.records import Records, Release, ref_of
 from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Plan, Progress, Stage
@@ -137,7 +137,7 @@ class Deployment:
         except MlDeployError as second:
             if second.reason == "cancelled":
                 raise
-            if (second.title, second.reason) != (error.title, error.reason):  # a lost lock is told once
+            if not (isinstance(error, LockLost) and isinstance(second, LockLost)):  # that is told once
                 progress.problem = f"{second.message} {second.hint}".strip()
         except ApiError as second:
             progress.problem = second.message

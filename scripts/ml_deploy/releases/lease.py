@@ -29,6 +29,12 @@ _POLL = 1.0
 _API = "coordination.k8s.io/v1"
 
 
+class LockLost(Conflict):
+    """Another deployment may have taken over meanwhile: this one writes nothing any more."""
+
+    title = "Lock lost"
+
+
 class Clock(Protocol):
     """The part of a clock that the lock needs."""
 
@@ -124,14 +130,13 @@ class Lock:
             self._clock.sleep(_POLL)
 
     def guard(self) -> None:
-        """Asked before every write. Raises Conflict once two thirds of the lease passed unrenewed."""
+        """Asked before every write. Raises LockLost once two thirds of the lease passed unrenewed."""
         if not self._lost and self._renewed is not None and self._age() <= self._seconds * 2 / 3:
             return
         why = self._lost or f"it could not be renewed for {self._age():.0f} s"
-        raise Conflict(
+        raise LockLost(
             f"This deployment of {self._app} lost its lock ({why}) and stopped writing.",
             hint="Another deployment may have taken over. Look at what is running now, then run this one again.",
-            title="Lock lost",
         )
 
     def renew(self) -> None:

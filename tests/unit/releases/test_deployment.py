@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tests.clock import FakeClock
+from tests.unit.releases.secrets_only import Secrets
 
-from ml_deploy.releases.deployment import Progress, serving
-from ml_deploy.releases.history import Release
+from ml_deploy.errors import MlDeployError, RolloutFailed
+from ml_deploy.releases.cluster import Applied, Cluster, Object, Ref
+from ml_deploy.releases.deployment import Deployment, Plan, Progress, serving
+from ml_deploy.releases.history import DEPLOYED, FAILED, Release
+from ml_deploy.releases.lease import LockLost
+from ml_deploy.releases.records import Records
 
 
 def release(revision: int, **more: Any) -> Release:
@@ -32,3 +38,48 @@ NEW, OLD = release(2), release(1)
 )
 def test_what_serves_is_said_as_it_is(progress: Progress, said: str) -> None:
     assert said in serving(progress)
+
+
+CONFIG: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ml"}, "data": {}}
+
+
+class Refusing(Secrets):
+    """Applies nothing: each attempt ends in the next of some errors."""
+
+    namespace, patience = "ml", 60.0
+
+    def __init__(self, *errors: MlDeployError) -> None:
+        super().__init__()
+        self.errors = [*errors]
+
+    def list(self, api_version: str, kind: str, namespace: str, *, selector: str = "") -> list[Object]:
+        return super().list(api_version, kind, namespace, selector=selector) if kind == "Secret" else []
+
+    def get(self, ref: Ref) -> Object | None:
+        return super().get(ref) if ref.kind == "Secret" else None
+
+    def apply(self, obj: Object, *, dry_run: bool) -> Applied:
+        raise self.errors.pop(0)
+
+
+def failed(*errors: MlDeployError) -> tuple[Progress, Records]:
+    """How far a deployment comes that meets these errors, where one release served before."""
+    cluster, clock = Refusing(*errors), FakeClock(1e9)
+    records = Records(cast(Cluster, cluster), "ml", "wine", clock=clock)
+    records.mark(records.activate(records.begin([CONFIG])), DEPLOYED)
+    plan = Plan(app="wine", objects=[CONFIG], rollback_timeout=30.0)
+    deployment = Deployment(cast(Cluster, cluster), plan, clock=clock, until=1e9 + 60, tell=lambda _: None)
+    with pytest.raises(type(errors[0]), match=errors[0].message):
+        deployment.run()
+    assert cluster.errors == []
+    return deployment.progress, records
+
+
+def test_what_goes_wrong_on_the_way_back_is_told_beside_the_first_cause() -> None:
+    progress, records = failed(RolloutFailed("the new one fails"), RolloutFailed("the old one fails"))
+    assert "the old one fails" in progress.problem and "way back to revision 1 is not finished" in serving(progress)
+    assert [one.state for one in records.all()] == [FAILED, DEPLOYED]
+
+
+def test_a_lost_lock_is_told_once() -> None:
+    assert failed(LockLost("somebody else is at work"), LockLost("somebody else is at work"))[0].problem == ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from tests.clock import FakeClock
+from tests.unit.releases.secrets_only import Secrets
 
 from ml_deploy.errors import Conflict, NoRelease
 from ml_deploy.releases import history, record_secrets, restore
-from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, Ref
+from ml_deploy.releases.cluster import Cluster
 from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, SUPERSEDED, Release
 from ml_deploy.releases.records import Records
 
@@ -86,36 +87,6 @@ def test_an_objects_key_leaves_its_version_out() -> None:
     one = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
     other = {"apiVersion": "apps/v1beta2", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ml"}}
     assert history.key(history.ref_of(one, "ml")) == history.key(history.ref_of(other, "default"))
-
-
-class Secrets:
-    """A namespace of Secrets, which can be created, merged into and deleted."""
-
-    def __init__(self) -> None:
-        self.there: dict[str, Object] = {}
-
-    def get(self, ref: Ref) -> Object | None:
-        return self.there.get(ref.name)
-
-    def list(self, api_version: str, kind: str, namespace: str, *, selector: str) -> list[Object]:
-        wanted = dict(one.partition("=")[::2] for one in selector.split(","))
-        return [one for one in self.there.values() if wanted.items() <= (one["metadata"].get("labels") or {}).items()]
-
-    def create(self, obj: Object) -> Applied:
-        if obj["metadata"]["name"] in self.there:
-            raise ApiError(409, "AlreadyExists", "exists")
-        made = {**obj, "metadata": {**obj["metadata"], "resourceVersion": "1", "uid": "u"}}
-        return Applied(self.there.setdefault(obj["metadata"]["name"], made))
-
-    def patch(self, ref: Ref, patch: Any) -> Applied:
-        one = self.there[ref.name]
-        for part, values in patch["metadata"].items():
-            one["metadata"][part] = {**one["metadata"][part], **values} if isinstance(values, dict) else values
-        one["data"] |= patch.get("data", {})
-        return Applied(one)
-
-    def delete(self, ref: Ref) -> bool:
-        return self.there.pop(ref.name, None) is not None
 
 
 @pytest.fixture
