@@ -8,7 +8,7 @@ import pytest
 from tests.clock import FakeClock
 from tests.unit.releases.secrets_only import Secrets
 
-from ml_deploy.errors import MlDeployError, RolloutFailed
+from ml_deploy.errors import Conflict, MlDeployError, RolloutFailed
 from ml_deploy.releases.cluster import Applied, Cluster, Object, Ref
 from ml_deploy.releases.deployment import Deployment, Plan, Progress, serving
 from ml_deploy.releases.history import DEPLOYED, FAILED, Release
@@ -83,3 +83,8 @@ def test_what_goes_wrong_on_the_way_back_is_told_beside_the_first_cause() -> Non
 
 def test_a_lost_lock_is_told_once() -> None:
     assert failed(LockLost("somebody else is at work"), LockLost("somebody else is at work"))[0].problem == ""
+
+
+def test_a_conflict_is_a_failure_that_is_recorded() -> None:
+    progress, records = failed(Conflict("ConfigMap c belongs to somebody"), Conflict("ConfigMap c belongs to somebody"))
+    assert [one.state for one in records.all()] == [FAILED, DEPLOYED] and "belongs to somebody" in progress.problem
