@@ -155,11 +155,12 @@ class Deployment:
         progress = self.progress
         history = self._records.all()
         try:
-            target = self._records.load(restore.choose(history, failed))
+            target = restore.choose(history, failed)
         except NoRelease:
             closed = restore.take_out_of_traffic(self._cluster, self._records, failed, tell=self._tell)
             progress.out_of_traffic = tuple(closed)
             return
+        target = self._records.load(target)
         pod_images.check_retained(self._cluster, target, history, self._plan.missing_images)
         judged = "was judged good" if target.good else "served"
         self._tell(f"rolling back to revision {target.revision}, the newest before it that {judged}")
@@ -208,6 +209,5 @@ def serving(progress: Progress) -> str:
     number = release.revision if release else "?"
     if release and release.strategy == "blue-green":
         return f"Services lead to revision {number} now, as far as it came; the version before stands beside it."
-    return (
-        f"Revision {number} is in place as far as it came; pods of the version before serve until new ones are ready."
-    )
+    others = "pods of the version before serve until new ones are ready" if previous else "there was none before it"
+    return f"Revision {number} is in place as far as it came; {others}."

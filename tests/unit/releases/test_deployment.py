@@ -28,11 +28,15 @@ NEW, OLD = release(2), release(1)
     [
         (Progress(release=NEW, previous=OLD), "Revision 1 serves as before."),
         (Progress(release=NEW), "Nothing was deployed before"),
-        (Progress(release=NEW, previous=OLD, changed=True), "Revision 2 is in place as far as it came"),
+        (
+            Progress(release=NEW, previous=OLD, changed=True),
+            "Revision 2 is in place as far as it came; pods of the version before",
+        ),
         (Progress(release=release(2, strategy="blue-green"), changed=True), "Services lead to revision 2"),
         (Progress(release=NEW, changed=True, going_back_to=OLD, rolled_back_to=OLD), "Revision 1 serves again."),
         (Progress(release=NEW, changed=True, going_back_to=OLD), "The way back to revision 1 is not finished"),
         (Progress(release=NEW, changed=True, out_of_traffic=("wine",)), "taken out of traffic (Service wine)"),
+        (Progress(release=NEW, changed=True), "in place as far as it came; there was none before it"),
         (Progress(release=NEW, previous=OLD, share=10), "Its canary still has 10 % of the traffic"),
     ],
 )
@@ -62,11 +66,12 @@ class Refusing(Secrets):
         raise self.errors.pop(0)
 
 
-def failed(*errors: MlDeployError) -> tuple[Progress, Records]:
-    """How far a deployment comes that meets these errors, where one release served before."""
+def failed(*errors: MlDeployError, incomplete: bool = False) -> tuple[Progress, Records]:
+    """How far a deployment comes that meets these errors, where one release served before (whose record lost a part)."""
     cluster, clock = Refusing(*errors), FakeClock(1e9)
     records = Records(cast(Cluster, cluster), "ml", "wine", clock=clock)
     records.mark(records.activate(records.begin([CONFIG])), DEPLOYED)
+    cluster.there["wine.r1"]["metadata"]["annotations"]["ml-deploy/parts"] = "1" if incomplete else "0"
     plan = Plan(app="wine", objects=[CONFIG], rollback_timeout=30.0)
     deployment = Deployment(cast(Cluster, cluster), plan, clock=clock, until=1e9 + 60, tell=lambda _: None)
     with pytest.raises(type(errors[0]), match=errors[0].message):
@@ -88,3 +93,8 @@ def test_a_lost_lock_is_told_once() -> None:
 def test_a_conflict_is_a_failure_that_is_recorded() -> None:
     progress, records = failed(Conflict("ConfigMap c belongs to somebody"), Conflict("ConfigMap c belongs to somebody"))
     assert [one.state for one in records.all()] == [FAILED, DEPLOYED] and "belongs to somebody" in progress.problem
+
+
+def test_without_the_record_of_the_one_before_traffic_stays_where_it_is() -> None:
+    progress, _ = failed(RolloutFailed("the new one fails"), incomplete=True)
+    assert "The record of revision 1 is incomplete" in progress.problem and not progress.out_of_traffic
