@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases.adoption import first_meeting, images_of
 from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.history import DEPLOYED, FAILED, Release
 from ml_deploy.releases.ownership import Applier
-from ml_deploy.releases.records import DEPLOYED, FAILED, Records, Release
+from ml_deploy.releases.records import Records
 from ml_deploy.releases.wait import wait_ready
 
 

@@ -9,8 +9,9 @@ from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.releases import rbac, teardown
+from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.rbac import Right
-from ml_deploy.releases.records import Records, ref_of
+from ml_deploy.releases.records import Records
 from ml_deploy.releases.teardown import Inventory
 
 

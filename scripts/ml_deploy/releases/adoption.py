@@ -9,8 +9,9 @@ from ml_deploy.releases import switching
 from ml_deploy.releases.before_traffic import WORKLOADS
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import led_to, services_of
+from ml_deploy.releases.history import Release, ref_of
 from ml_deploy.releases.ownership import LAST_APPLIED
-from ml_deploy.releases.records import Records, Release, ref_of
+from ml_deploy.releases.records import Records
 
 _OF_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
                   "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences")  # fmt: skip

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import adoption, pod_images, prune, records, restore, snapshot, strategies, wait
+from ml_deploy.releases import adoption, pod_images, prune, restore, snapshot, strategies, wait
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, patient_for
-from ml_deploy.releases.history import Verdict, current_of
+from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, WAITING, Release, Verdict, current_of, ref_of
 from ml_deploy.releases.lease import Clock, LockLost
-from ml_deploy.releases.records import Records, Release, ref_of
+from ml_deploy.releases.records import Records
 from ml_deploy.releases.sources.manifests import Manifest
 from ml_deploy.releases.stage import Plan, Progress, Stage
 from ml_deploy.releases.strategies import Ending, canary_records, canary_trial
@@ -62,7 +62,7 @@ class Deployment:
                 raise
             raise self._fail(error) from error
         if ending is Ending.WAITING:
-            self.progress.release = self._records.mark(self._stage.release, records.WAITING, self._verdict())
+            self.progress.release = self._records.mark(self._stage.release, WAITING, self._verdict())
             return self.progress
         return self._succeed(self._stage.release)
 
@@ -97,7 +97,7 @@ class Deployment:
         verdict, stable = self._verdict(), self._plan.stable_for
         if not verdict and stable:
             verdict = self._records.verdict(BY, True, f"healthy for {stable:g} s after the rollout")
-        state = records.JUDGED_GOOD if verdict or release.good else records.DEPLOYED
+        state = JUDGED_GOOD if verdict or release.good else DEPLOYED
         self._tidily(self._prune)  # before the record says that all is done: a run that is killed here does it again
         self.progress.release = self._records.mark(release, state, verdict)
         self._tidily(lambda: self._strategy.afterwards(self._stage))
@@ -131,7 +131,7 @@ class Deployment:
         patient_for(self._cluster, self._plan.rollback_timeout or 0)
         try:
             verdict = self._records.verdict(BY, False, error.message)
-            progress.release = self._records.mark(progress.release, records.FAILED, verdict)
+            progress.release = self._records.mark(progress.release, FAILED, verdict)
             if self._plan.rollback_timeout is not None:
                 self._undo(progress.release, started + self._plan.rollback_timeout, error.message)
         except MlDeployError as second:

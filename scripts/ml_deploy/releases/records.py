@@ -34,7 +34,6 @@ from ml_deploy.releases.history import (
     FAILED,
     JUDGED_GOOD,
     SUPERSEDED,
-    WAITING,
     Release,
     Verdict,
     current_of,
@@ -45,7 +44,6 @@ from ml_deploy.releases.history import (
 from ml_deploy.releases.record_secrets import (
     APP,
     RECORD,
-    REVISION,
     changed,
     data_of,
     decode,
@@ -56,9 +54,6 @@ from ml_deploy.releases.record_secrets import (
     patch_of,
     unpack,
 )
-
-#: What callers need beside `Records` itself.
-__all__ = ["APP", "DEPLOYED", "FAILED", "JUDGED_GOOD", "RECORD", "REVISION", "WAITING", "Records", "Release", "ref_of"]
 
 _TRIES = 5
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from ml_deploy.errors import AuthFailed, Forbidden, Unreachable
 from ml_deploy.releases.before_traffic import ROLE
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref, hurried
-from ml_deploy.releases.records import APP, REVISION, ref_of
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.record_secrets import APP, REVISION
 from ml_deploy.releases.restore import secret_values
 from ml_deploy.releases.sources.substitution import references, used
 

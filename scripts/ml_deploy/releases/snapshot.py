@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from ml_deploy.errors import Forbidden
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
-from ml_deploy.releases.records import ref_of
+from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.sources.manifests import rank
 
 _MANY = 20  # objects of one kind that make a list cheaper than asking for each

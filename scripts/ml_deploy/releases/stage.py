@@ -11,11 +11,11 @@ from ml_deploy.checks.versus import Comparison
 from ml_deploy.releases import snapshot, stuck_pods, wait
 from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, patient_for
 from ml_deploy.releases.definitions import defined, kind_of
-from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.history import Release, ref_of
 from ml_deploy.releases.lease import Clock
 from ml_deploy.releases.ownership import Applier
 from ml_deploy.releases.pod_images import Missing
-from ml_deploy.releases.records import Records, Release
+from ml_deploy.releases.records import Records
 
 
 @dataclass(frozen=True, kw_only=True)

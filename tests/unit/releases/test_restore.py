@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ml_deploy.releases import restore
-from ml_deploy.releases.records import Release
+from ml_deploy.releases.history import Release
 
 
 def obj(kind: str, name: str) -> dict[str, Any]:
