@@ -1,13 +1,17 @@
-"""Do the Services of a release lead to its pods? One with a misspelt selector or port would be a success that serves nobody."""
+"""Do the Services of a release lead to its pods, and its routes and autoscalers to what they name?
+
+One with a misspelt selector, port or name would be a success that serves nobody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ml_deploy.errors import Forbidden, ManifestError
 from ml_deploy.releases import selectors
-from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, Ref
+from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.sources.manifests import Manifest, template_of
 
 
@@ -31,12 +35,18 @@ class _Pods:
 
 
 def check(cluster: Cluster, manifests: Sequence[Manifest]) -> Reach:
-    """Judge every Service with a selector; live pods of others are looked for where none of the release fits.
-
-    A label that no template has may be put on pods later (by a leader's election, an operator): that is a doubt. One
-    that the templates have with another value is misspelt.
-    """
+    """Judge Services, Ingresses, HTTPRoutes and HorizontalPodAutoscalers; what is live counts like what is in the release."""
     found = Reach()
+    _services(cluster, manifests, found)
+    _named(cluster, manifests, found)
+    return found
+
+
+def _services(cluster: Cluster, manifests: Sequence[Manifest], found: Reach) -> None:
+    """A label that no template has may be put on pods later (by a leader's election, an operator): that is a doubt.
+
+    One that the templates have with another value is misspelt.
+    """
     ours = [pods for one in manifests if (pods := _pods(one.object))]
     for one in manifests:
         spec = one.object.get("spec") or {}
@@ -49,7 +59,6 @@ def check(cluster: Cluster, manifests: Sequence[Manifest]) -> Reach:
             _ports(one, led, found)
         elif chosen and here and not _leads_to_others(cluster, one.object, chosen, here):
             _nowhere(one, chosen, here, found, operated=any(_custom(other.object) for other in manifests))
-    return found
 
 
 def _pods(obj: Object) -> _Pods | None:
@@ -116,3 +125,46 @@ def _ports(one: Manifest, led: Sequence[_Pods], found: Reach) -> None:
 def _declared(spec: Object) -> list[Object]:
     containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
     return [port for container in containers for port in container.get("ports") or []]
+
+
+def _named(cluster: Cluster, manifests: Sequence[Manifest], found: Reach) -> None:
+    """What is named and is nowhere: misspelt, where the release has others of that kind; else it may come later."""
+    ours = {ref_of(one.object)[1:] for one in manifests}
+    kinds = {kind for kind, _, _ in ours}
+    for one in manifests:
+        for ref in dict.fromkeys(_names(one.object)):
+            if ref[1:] in ours or _is_live(cluster, ref):
+                continue
+            said = f"{one.title} ({one.place}) leads to {ref}, and there is none of that name"
+            if ref.kind not in kinds:
+                found.doubts.append(f"{said}.")
+                continue
+            there = ", ".join(sorted(name for kind, _, name in ours if kind == ref.kind))
+            found.problems.append(ManifestError(
+                f"{said}; this release has {there}.", hint="Correct the name.", file=one.file, line=one.line,
+                title="Leads nowhere",
+            ))  # fmt: skip
+
+
+def _names(obj: Object) -> Iterator[Ref]:
+    """What an Ingress, an HTTPRoute or an autoscaler leads to."""
+    spec, namespace = obj.get("spec") or {}, str(obj["metadata"].get("namespace") or "")
+    if obj["kind"] == "HorizontalPodAutoscaler" and (target := spec.get("scaleTargetRef")):
+        yield Ref(str(target.get("apiVersion")), str(target.get("kind")), namespace, str(target.get("name")))
+    elif obj["kind"] == "Ingress":
+        paths = [path for rule in spec.get("rules") or [] for path in (rule.get("http") or {}).get("paths") or []]
+        for backend in [spec.get("defaultBackend"), *(path.get("backend") for path in paths)]:
+            if name := ((backend or {}).get("service") or {}).get("name"):
+                yield Ref("v1", "Service", namespace, name)
+    elif obj["kind"] == "HTTPRoute":
+        for backend in (ref for rule in spec.get("rules") or [] for ref in rule.get("backendRefs") or []):
+            if backend.get("kind", "Service") == "Service":
+                yield Ref("v1", "Service", str(backend.get("namespace") or namespace), str(backend.get("name")))
+
+
+def _is_live(cluster: Cluster, ref: Ref) -> bool:
+    """Whether it is there; also where we may not look."""
+    try:
+        return cluster.get(ref) is not None
+    except (ApiError, Forbidden):
+        return True

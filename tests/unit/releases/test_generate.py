@@ -46,6 +46,7 @@ def test_an_autoscaler_has_the_say_over_replicas() -> None:
     spec = found["HorizontalPodAutoscaler"]["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"], spec["scaleTargetRef"]["name"]) == (3, 5, "churn")
     assert made(max_replicas=4)["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2
+    assert made(max_replicas=1)["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 1
     assert "PodDisruptionBudget" not in made(max_replicas=4, min_replicas=1)
 
 

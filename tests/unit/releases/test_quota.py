@@ -38,6 +38,13 @@ def test_a_surge_that_the_quota_does_not_allow_may_stand_still() -> None:
     assert slow.fit is Fit.YES and "takes longer" in slow.text
 
 
+def test_a_rollout_without_a_surge_asks_nothing_of_a_quota_that_is_overdrawn() -> None:
+    overdrawn = of({"pods": "3"}, {"pods": "4"})
+    assert quota.judge([overdrawn], [rollout(replicas=2, surge=0, missing=1)], {})[0].text.startswith(
+        "ResourceQuota team allows 3 pods, 4 pods are used, of which the old pods give back 2"
+    )
+
+
 def test_in_the_end_the_old_pods_give_back_what_they_had() -> None:
     grown = rollout(replicas=2, cpu=1)
     assert quota.judge([of({"pods": "4"}, {"pods": "3"})], [grown], {}) == []

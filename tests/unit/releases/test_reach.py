@@ -8,7 +8,7 @@ import pytest
 
 from ml_deploy.errors import Forbidden
 from ml_deploy.releases import reach
-from ml_deploy.releases.cluster import Cluster, Object
+from ml_deploy.releases.cluster import Cluster, Object, Ref
 from ml_deploy.releases.sources.manifests import Manifest
 
 PORTS = [{"name": "http", "containerPort": 8080}]
@@ -19,6 +19,11 @@ class Pods:
 
     def __init__(self, *labels: dict[str, str], forbidden: bool = False) -> None:
         self._labels, self._forbidden = labels, forbidden
+
+    def get(self, ref: Ref) -> Object | None:
+        if self._forbidden:
+            raise Forbidden("may not get it")
+        return {} if ref.name == "live" else None
 
     def list(self, api_version: str, kind: str, namespace: str, *, selector: str) -> list[Object]:
         assert (kind, namespace) == ("Pod", "ml")
@@ -102,3 +107,31 @@ def test_labels_that_somebody_puts_on_pods_later_are_a_doubt() -> None:
 def test_ports_that_are_not_there(port: object, ports: Any, problem: str, doubt: str) -> None:
     said = found(workload(ports=ports), service(port, app="web"))
     assert problem in said[0] and doubt in said[1] and (bool(said[0]), bool(said[1])) == (bool(problem), bool(doubt))
+
+
+def named(kind: str, name: str) -> Object:
+    backend = {"name": name, "port": {"number": 80}}
+    specs: dict[str, Object] = {
+        "Ingress": {"rules": [{"host": "a"}, {"http": {"paths": [{"backend": {"service": backend}}]}}]},
+        "HTTPRoute": {"rules": [{"backendRefs": [{"name": name, "port": 80}]}, {"filters": []}]},
+        "HorizontalPodAutoscaler": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}},
+    }  # fmt: skip
+    return {
+        "apiVersion": "x.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": "n", "namespace": "ml"},
+        "spec": specs[kind],
+    }
+
+
+@pytest.mark.parametrize("kind", ["Ingress", "HTTPRoute", "HorizontalPodAutoscaler"])
+def test_what_leads_to_a_name_that_nothing_has(kind: str) -> None:
+    release = workload(), service(app="web")
+    for name in ("web", "live"):
+        assert found(*release, named(kind, name)) == ("", "")
+    problem, doubt = found(*release, named(kind, "wbe"))
+    assert f"{kind} n (k8s/a.yaml:3) leads to" in problem and "wbe" in problem and "this release has web" in problem
+    assert not doubt
+    problem, doubt = found(named(kind, "later"))
+    assert not problem and "there is none of that name" in doubt
+    assert found(named(kind, "unseen"), cluster=Pods(forbidden=True)) == ("", "")

@@ -27,7 +27,7 @@ def judge(quotas: Sequence[Object], demands: Sequence[Demand], made: Mapping[str
         inside = [one for one in demands if _counts(quota, one.pod)]
         for resource, limit in hard.items():
             found += _of_pods(name, resource, limit, used.get(resource, 0), inside)
-            if made.get(resource, 0) > limit - used.get(resource, 0):
+            if resource in made and made[resource] > limit - used.get(resource, 0):
                 found.append(Opinion(Fit.MAYBE, f"{name} allows {shown(resource, limit)}, {used.get(resource, 0)} are there, "
                                                 f"and this release makes {made[resource]} more."))  # fmt: skip
     return found
@@ -84,11 +84,11 @@ def _of_pods(name: str, resource: str, limit: int, used: int, demands: Sequence[
         if one.wanted * each > limit:
             found.append(Opinion(Fit.NO, f"{name} allows {shown(resource, limit)} in all, and the {one.wanted} pods of "
                                          f"{one.title} need {shown(resource, one.wanted * each)}."))  # fmt: skip
-        elif one.least * each > left:
+        elif one.least and one.least * each > left:
             beside = " beside the old ones" if one.old else ""
             found.append(Opinion(Fit.MAYBE, f"{name} allows {shown(resource, limit)}, {shown(resource, used)} are used, and "
                                             f"{pods}{beside} need {shown(resource, one.least * each)}."))  # fmt: skip
-        elif one.beside * each > left:
+        elif one.beside and one.beside * each > left:
             found.append(Opinion(Fit.YES, f"{name} has {shown(resource, left)} left: not all {one.beside} new pods of {one.title} "
                                           "start at once, and the rollout takes longer."))  # fmt: skip
     return found or _at_last(name, resource, limit, used, demands)

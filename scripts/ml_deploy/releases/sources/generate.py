@@ -45,7 +45,7 @@ class App:
     @property
     def least(self) -> int:
         """The smallest number of replicas it may have."""
-        return self.replicas if self.max_replicas is None else self.min_replicas or 2
+        return self.replicas if self.max_replicas is None else self.min_replicas or min(2, self.max_replicas)
 
 
 def objects(app: App) -> list[Manifest]:
