@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ml_deploy.errors import NoRelease
 from ml_deploy.releases import removal
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import base_of
@@ -44,8 +45,13 @@ def planned(cluster: Cluster, records: Records, releases: Sequence[Release], obj
     kept = {key(ref_of(obj, records.namespace)) for obj in objects}
     goes: dict[str, Object] = {}
     stays: dict[str, str] = {}
-    for release in map(records.load, releases):
-        for obj in reversed(release.objects):
+    for release in releases:
+        try:
+            objects_then = records.load(release).objects
+        except NoRelease:
+            stays[release.name] = f"what only revision {release.revision} had stays: its record is incomplete"
+            continue
+        for obj in reversed(objects_then):
             ref = ref_of(obj, release.namespace)
             if key(ref) in kept or key(ref) in goes or key(ref) in stays or is_twin(obj, objects):
                 continue

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from ml_deploy.errors import NoRelease
 from ml_deploy.releases import prune
 from ml_deploy.releases.cluster import Cluster, Kind, Object, Ref
 from ml_deploy.releases.history import Release
@@ -107,6 +108,15 @@ def test_an_object_whose_uid_was_never_recorded_stays() -> None:
 def test_a_run_that_was_killed_recorded_no_uids_but_what_it_made_goes(born: str, goes: int) -> None:
     killed = Release("wine", "ml", 2, "failed", objects=(obj("ConfigMap", "x"),), born=born)
     assert len(planned(FakeCluster(live("ConfigMap", "x")), [killed]).goes) == goes
+
+
+def test_an_incomplete_record_keeps_nobody_from_deploying() -> None:
+    class Torn(FakeRecords):
+        def load(self, release: Release) -> Release:
+            raise NoRelease("a part of it is gone")
+
+    found = prune.planned(cast(Cluster, FakeCluster()), cast(Records, Torn()), [release(obj("ConfigMap", "x"))], [])
+    assert found.goes == () and found.lines() == ["what only revision 1 had stays: its record is incomplete"]
 
 
 def test_what_is_gone_already_is_not_spoken_of() -> None:
