@@ -11,10 +11,13 @@ from typing import cast
 import pytest
 
 from ml_deploy.commands import deploy_aks
+from ml_deploy.commands.deploy_report import Reporter
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import InputError, ManifestError
-from ml_deploy.releases.cluster import Cluster, ClusterAccess
+from ml_deploy.errors import InputError, ManifestError, Unreachable
+from ml_deploy.releases.cluster import Cluster, ClusterAccess, Object, Ref
+from ml_deploy.releases.history import Release
 from ml_deploy.releases.sources.rendering import Capabilities, Chart, Renderer
+from ml_deploy.releases.stage import Progress
 from ml_deploy.runtime import fields
 from ml_deploy.runtime.console import Console
 from ml_deploy.runtime.github import Job
@@ -221,3 +224,28 @@ def test_a_kustomization_with_variables_without_a_cluster(tmp_path: Path) -> Non
     values = {"app": "churn", "image": IMAGE, "dry-run": "client", "kustomize": "k8s/prod", "substitute": "REPLICAS"}
     result = deploy_aks.run(fields.read(deploy_aks.Inputs, values), cast(Adapters, adapters))
     assert adapters.tools.asked == ["k8s/prod"] and "replicas: 7" in result.diff
+
+
+class Away:
+    """A cluster that went away when all was done."""
+
+    namespace, patience = "ml", 60.0
+
+    def get(self, ref: Ref) -> Object | None:
+        raise Unreachable("The cluster does not answer")
+
+
+def test_a_cluster_that_goes_away_after_the_last_step_fails_no_deployment(tmp_path: Path) -> None:
+    adapters = NoCluster(tmp_path)
+    inputs = fields.read(deploy_aks.Inputs, {"app": "churn", "image": IMAGE})
+    reporter = Reporter(inputs, cast(Adapters, adapters), [IMAGE])
+    service: Object = {
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "churn"},
+        "spec": {"selector": {"a": "b"}},
+    }
+    progress = Progress(release=Release("churn", "ml", 3, "good"), applied=[service])
+    done = reporter.succeeded(cast(Cluster, Away()), progress)
+    assert (done.status, done.revision, done.endpoint) == ("good", 3, "")
+    assert "where it is reached cannot be asked: The cluster does not answer" in adapters.log.getvalue()

@@ -10,9 +10,9 @@ from ml_deploy.checks.cases import escape_cell, fenced
 from ml_deploy.commands.common import CommandResult, write_report
 from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import Cancelled, ManifestError, MlDeployError
+from ml_deploy.errors import Cancelled, Forbidden, ManifestError, MlDeployError, Unreachable
 from ml_deploy.releases import diff, endpoint, leftovers
-from ml_deploy.releases.cluster import ApiError, Cluster, Object
+from ml_deploy.releases.cluster import ApiError, Cluster, Object, hurried
 from ml_deploy.releases.deployment import Progress, serving
 from ml_deploy.releases.history import WAITING, ref_of
 from ml_deploy.releases.preflight import Checked
@@ -104,7 +104,7 @@ class Reporter:
     def succeeded(self, cluster: Cluster, progress: Progress) -> Result:
         """A release that is in place."""
         assert progress.release is not None
-        _, where = endpoint.reached(cluster, progress.applied or progress.release.objects, self._inputs.app)
+        where = self._where(cluster, progress.applied or progress.release.objects)
         if progress.release.state == WAITING:
             return self._waiting(progress, where)
         seconds = self._seconds()
@@ -142,9 +142,18 @@ class Reporter:
         release = progress.release
         assert release is not None
         self.tell(told)
-        _, where = endpoint.reached(cluster, release.objects, self._inputs.app)
+        where = self._where(cluster, release.objects)
         details = f"### {self._inputs.app}: {told}"
         return self._result(status=release.state, endpoint=where, details=details, objects=(), progress=progress)
+
+    def _where(self, cluster: Cluster, objects: Sequence[Object]) -> str:
+        """The URL for users; empty where it cannot be found out any more, for all is done already."""
+        try:
+            with hurried(cluster):
+                return endpoint.reached(cluster, objects, self._inputs.app)[1]
+        except (ApiError, Forbidden, Unreachable) as error:
+            self.tell(f"where it is reached cannot be asked: {error.message}")
+            return ""
 
     def _origin(self) -> str:
         """What was deployed, in one line each."""
