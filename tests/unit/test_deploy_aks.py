@@ -6,7 +6,7 @@ import io
 import json
 import time
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +14,7 @@ from ml_deploy.commands import deploy_aks
 from ml_deploy.commands.deploy_report import Reporter
 from ml_deploy.commands.ports import Adapters
 from ml_deploy.errors import InputError, ManifestError, Unreachable
-from ml_deploy.releases.cluster import Cluster, ClusterAccess, Object, Ref
+from ml_deploy.releases.cluster import ApiError, Cluster, ClusterAccess, Object, Ref
 from ml_deploy.releases.history import Release
 from ml_deploy.releases.sources.rendering import Capabilities, Chart, Renderer
 from ml_deploy.releases.stage import Progress
@@ -249,3 +249,23 @@ def test_a_cluster_that_goes_away_after_the_last_step_fails_no_deployment(tmp_pa
     done = reporter.succeeded(cast(Cluster, Away()), progress)
     assert (done.status, done.revision, done.endpoint) == ("good", 3, "")
     assert "where it is reached cannot be asked: The cluster does not answer" in adapters.log.getvalue()
+
+
+class Refusing:
+    """A cluster that refuses whatever it is asked."""
+
+    namespace, server, patience = "ml", "https://c", 60.0
+
+    def __getattr__(self, name: str) -> Any:
+        raise ApiError(400, "BadRequest", "the request is odd")
+
+
+@pytest.mark.parametrize("given", [{"image": IMAGE}, {"action": "teardown"}, {"action": "promote"}])
+def test_whatever_the_cluster_refuses_is_no_bug_of_ours(tmp_path: Path, given: dict[str, str]) -> None:
+    class Odd(NoCluster):
+        def cluster(self, access: ClusterAccess) -> Cluster:
+            return cast(Cluster, Refusing())
+
+    inputs = fields.read(deploy_aks.Inputs, {"app": "churn", **given})
+    with pytest.raises(ManifestError, match="The cluster refused: the request is odd"):
+        deploy_aks.run(inputs, cast(Adapters, Odd(tmp_path)))

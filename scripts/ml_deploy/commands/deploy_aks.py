@@ -13,7 +13,7 @@ from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import MlDeployError
+from ml_deploy.errors import ManifestError, MlDeployError
 from ml_deploy.releases import preflight, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster
 from ml_deploy.releases.deployment import Deployment, Progress
@@ -31,11 +31,14 @@ ICON = "upload"
 
 def run(inputs: Inputs, adapters: Adapters) -> Result:
     """Deploy. Raises what stands in the way before anything changes, or RolloutFailed and the like after."""
-    if inputs.action in ("promote", "reject"):
-        return deploy_decision.run(inputs, adapters)
-    if inputs.action == "teardown":
-        return deploy_teardown.run(inputs, adapters)
-    return _Run(inputs, adapters).run()
+    try:
+        if inputs.action in ("promote", "reject"):
+            return deploy_decision.run(inputs, adapters)
+        if inputs.action == "teardown":
+            return deploy_teardown.run(inputs, adapters)
+        return _Run(inputs, adapters).run()
+    except ApiError as error:
+        raise ManifestError(f"The cluster refused: {error.message}") from error
 
 
 class _Run:
