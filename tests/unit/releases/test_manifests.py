@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml_deploy.errors import ManifestError
-from ml_deploy.releases.sources import manifests
+from ml_deploy.releases.sources import manifests, patching
 
 
 def one(kind: str, name: str = "x", api_version: str = "v1") -> str:
@@ -157,3 +157,12 @@ def test_the_order_of_applying() -> None:
         "Namespace", "CustomResourceDefinition", "ServiceAccount", "Role", "ConfigMap", "Service", "Deployment",
         "HorizontalPodAutoscaler", "InferenceService",
     ]  # fmt: skip
+
+
+def test_a_file_in_another_encoding_is_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(one("ConfigMap").encode("utf-16"))
+    with pytest.raises(ManifestError, match=r"The file a\.yaml cannot be read") as caught:
+        manifests.read(["a.yaml"], tmp_path)
+    assert "UTF-8" in caught.value.hint
+    with pytest.raises(ManifestError, match=r"The file a\.yaml cannot be read"):
+        patching.read("a.yaml", tmp_path)

@@ -95,7 +95,8 @@ def read_text(path: Path, root: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"The file {_shown(path, root)} cannot be read: {cause(error)}.") from error
+        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+        raise ManifestError(f"The file {_shown(path, root)} cannot be read: {cause(error)}.", hint=hint) from error
 
 
 def _shown(path: Path, root: Path) -> str:
