@@ -147,6 +147,7 @@ def test_rollback_while_a_canary_waits_is_its_rejection(runner: Runner, busybox:
     assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0
     back = runner.run("rollback", from_revision="2", why="the smoke test failed")
     assert (back.code, back.outputs["status"], back.outputs["revision"]) == (0, "rolled-back", "1"), back.log
+    assert "revision 2 was a canary: it is rejected" in back.summary
     runner.plain("v1", 2)
     assert states(runner.cluster) == {2: "rolled-back", 1: "deployed"}
 

@@ -165,8 +165,9 @@ class _Rollback:
             return False
         reject(stage, why=self._inputs.why or "rolled back")
         assert self._current
-        self._tell(f"revision {waiting.revision} was a canary: it is rejected")
-        self._result = replace(self._result, from_revision=waiting.revision)
+        told = f"revision {waiting.revision} was a canary: it is rejected"
+        self._tell(told)
+        self._result = replace(self._result, from_revision=waiting.revision, notes=(told,))
         to = self._inputs.to_revision
         return to in (None, self._current.revision) and self._inputs.from_revision in (None, waiting.revision)
 
@@ -190,7 +191,7 @@ class _Rollback:
         )  # fmt: skip
         removed = tuple(f"removed: {one}" for one in done.removed)
         self._result = replace(self._result, revision=done.release.revision, image=done.release.image,
-                               notes=(*removed, *done.kept))  # fmt: skip
+                               notes=(*self._result.notes, *removed, *done.kept))  # fmt: skip
         return self._after(done.release)
 
     def _after(self, serving: Release | None) -> Result:
