@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import IO
 
 from ml_deploy.models import inspection
@@ -27,7 +26,7 @@ def main() -> None:
     policy = from_dict(task["policy"])
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         for path in task["paths"]:
-            with _Position(path, out) as position:
+            with _Position(out) as position:
                 result = inspection.inspect_file(path, policy, companions=task["companions"], opened=position.opened)
             print(json.dumps(result.as_dict()), file=out, flush=True)
             if any(finding.rule == "budget" for finding in result.findings):
@@ -37,19 +36,19 @@ def main() -> None:
 class _Position:
     """Says how far reading a large file is, from a thread that looks at the open file and costs reading nothing."""
 
-    def __init__(self, path: str, out: IO[str]) -> None:
+    def __init__(self, out: IO[str]) -> None:
         self._out = out
         self._file: io.FileIO | None = None
         self._over = threading.Event()
-        large = Path(path).stat().st_size > _LARGE
-        self._thread = threading.Thread(target=self._run, daemon=True) if large else None
+        self._thread: threading.Thread | None = None
 
     def opened(self, file: io.FileIO) -> None:
         self._file = file
+        if not self._thread and os.fstat(file.fileno()).st_size > _LARGE:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
 
     def __enter__(self) -> _Position:
-        if self._thread:
-            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,35 +27,45 @@ def model_digest(paths: Iterable[str | Path]) -> str:
 
 def model_files(paths: Iterable[str | Path]) -> list[Path]:
     """All files that `paths` names, folders walked, each once, sorted. Raises InputError when there are none."""
-    found, named = set[Path](), [Path(path) for path in paths]
+    found, named = dict[Path, Path](), [Path(path) for path in paths]
     for path in named:
         if path.is_dir():
-            found.update(inner for inner in path.rglob("*") if _is_file(inner) and not _versioning(inner, path))
+            found.update((inner.absolute(), inner) for inner in _walk(path))
         elif path.is_file():
-            found.add(path)
+            found.setdefault(path.absolute(), path)
         else:
             raise InputError(f"There is no model at {path}.", hint="Check the path, and that it was checked out.")
     if not found:
         folders = ", ".join(map(str, named))
         raise InputError(f"There is no file in {folders}.", hint="Name a model file, or a folder with files in it.")
-    return sorted({file.absolute(): file for file in sorted(found)}.values())
+    return sorted(found.values())
 
 
-def _is_file(path: Path) -> bool:
-    if path.is_symlink() and not path.is_file():
-        raise InputError(
-            f"{path} is a link to a folder, or to nothing: what loaders find behind it would not be looked at.",
-            hint="Put the files themselves into the model's folder.",
-        )
-    return path.is_file()
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder but those of Git. Raises InputError for what would be skipped over without a word."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.name != ".git"]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        elif entry.is_file():
+            yield Path(entry.path)
+        else:
+            raise InputError(
+                f"{entry.path} is neither a file nor a folder, or a link to a folder or to nothing: what loaders find there "
+                "would not be looked at.",
+                hint="Put the files themselves into the model's folder.",
+            )
 
 
 def file_digest(path: str | Path, read: Callable[[int], None] = lambda count: None) -> str:
     """The SHA-256 of one file, 64 hexadecimal digits; `read` is told of bytes. Raises InputError when it cannot be read."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
     try:
         with open(path, "rb", buffering=0) as file:
+            buffer = memoryview(bytearray(min(_CHUNK, os.fstat(file.fileno()).st_size + 1)))
             while count := file.readinto(buffer):
                 digest.update(buffer[:count])
                 read(count)
@@ -71,13 +81,15 @@ class Hashing:
     """
 
     def __init__(self, files: Iterable[str | Path]) -> None:
-        self._files = [str(file) for file in files]
+        self._files = [Path(file) for file in files]
         self._before = [_state(file) for file in self._files]
         self._pool = ThreadPoolExecutor(1)
         self.done = 0
 
     def __enter__(self) -> Hashing:
-        self._future = self._pool.submit(lambda: {file: file_digest(file, self._count) for file in self._files})
+        self._future = self._pool.submit(
+            lambda: {str(file.absolute()): file_digest(file, self._count) for file in self._files}
+        )
         return self
 
     def _count(self, read: int) -> None:
@@ -88,7 +100,7 @@ class Hashing:
 
     def files(self) -> dict[str, str]:
         """The SHA-256 of each file, by its absolute path."""
-        return {str(Path(file).absolute()): digest for file, digest in self._future.result().items()}
+        return self._future.result()
 
     def result(self) -> str:
         """The digest. Raises InputError when a file changed meanwhile: then nobody knows what was inspected."""
@@ -101,8 +113,8 @@ class Hashing:
         return digest
 
 
-def _state(file: str) -> tuple[int, int, int]:
-    known = Path(file).stat()
+def _state(file: Path) -> tuple[int, int, int]:
+    known = file.stat()
     return known.st_size, known.st_mtime_ns, known.st_ino
 
 
@@ -110,8 +122,9 @@ def combine(digests: dict[str, str]) -> str:
     """The model's digest, from its files' paths and their SHA-256 digests."""
     if len(digests) == 1:
         return "sha256:" + next(iter(digests.values()))
-    base = os.path.commonpath([Path(path).absolute().parent for path in digests])
-    names = {Path(path).absolute().relative_to(base).as_posix(): digest for path, digest in digests.items()}
+    paths = {Path(path).absolute(): digest for path, digest in digests.items()}
+    base = os.path.commonpath([path.parent for path in paths])
+    names = {path.relative_to(base).as_posix(): digest for path, digest in paths.items()}
     listing = "".join(_line(name, names[name]) for name in sorted(names, key=os.fsencode))
     return "sha256:" + hashlib.sha256(os.fsencode(listing)).hexdigest()
 
@@ -120,7 +133,3 @@ def _line(name: str, digest: str) -> str:
     """A line as `sha256sum` writes it, so that two file sets never share a listing."""
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return ("\\" if escaped != name else "") + f"{digest}  {escaped}\n"
-
-
-def _versioning(file: Path, base: Path) -> bool:
-    return ".git" in file.relative_to(base).parts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Verdict
 
@@ -18,7 +16,7 @@ _ENDINGS = {
 
 def judge(name: str, found: str, context: Context) -> None:
     """Add a finding when the name promises another format than was found."""
-    ending = PurePosixPath(name).suffix.lower()
+    ending = "." + name.rpartition(".")[2].lower()
     if found not in _ENDINGS.get(ending, {found}):
         context.log.add(
             Verdict.REVIEW, "format-mismatch", found, f"The file is called {ending} but its format is {found}.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_deploy.models import anatomy as anatomies
@@ -66,7 +65,7 @@ def inspect_file(
     member = file_member(path, opened)
     context = Context(log=log, policy=policy, inner=_inspect, path=path, companions=companions)
     anatomy = _inspect(member, context)
-    return Inspection(file=path, size=Path(path).stat().st_size, anatomy=anatomy,
+    return Inspection(file=path, size=member.size or 0, anatomy=anatomy,
                       findings=tuple(log.findings), left_out=log.left_out[0])  # fmt: skip
 
 

@@ -45,6 +45,8 @@ def refusal(rule: str, severity: str) -> str:
 
 def apply(inspections: list[Inspection], severities: Mapping[str, str]) -> list[Inspection]:
     """The findings with the severities of a policy that was checked with `refusal`."""
+    if not severities:
+        return inspections
     return [
         replace(one, findings=tuple(_changed(finding, severities) for finding in one.findings)) for one in inspections
     ]

@@ -46,38 +46,37 @@ class Limits:
 
 
 class _Watch:
-    """Ends a child that is late with a file: one thread, however many files there are."""
+    """Ends a child that is late with a file: one thread, however many files there are, that looks when a file's time is over.
+
+    It may have begun with the file before, so a file has at least its time and less than twice as much.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        self.late = self._over = False
+        self.late = self._another = False
         self._process = process
         self._seconds = seconds
-        self._changed = threading.Condition()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def allow(self, seconds: float) -> None:
-        """From now on the child has so much time."""
-        with self._changed:
-            self._seconds = seconds
-            self._changed.notify()
+        """Another file has begun, and has so much time."""
+        self._seconds, self._another = seconds, True
 
     def __enter__(self) -> _Watch:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._over = True
-            self._changed.notify()
+        self._over.set()
         self._thread.join()
 
     def _run(self) -> None:
-        with self._changed:
-            while not self._over:
-                if not self._changed.wait(self._seconds):
-                    self.late = True
-                    self._process.kill()
-                    return
+        while not self._over.wait(self._seconds):
+            if not self._another:
+                self.late = True
+                self._process.kill()
+                return
+            self._another = False
 
 
 def inspect(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -119,8 +120,11 @@ class Member:
 
 
 def file_member(path: str | Path, opened: Callable[[io.FileIO], None] = lambda file: None) -> Member:
-    """A file on the disk; `opened` is told of the open file whenever it is opened."""
-    size = Path(path).stat().st_size
+    """A file on the disk, small ones read once; `opened` is told of the open file whenever a large one is opened."""
+    with io.FileIO(path) as first:
+        size = os.fstat(first.fileno()).st_size
+        if size <= _BUFFER:
+            return in_memory(first.readall(), "", 0)
 
     def open_it() -> Source:
         file = io.FileIO(path)

@@ -209,7 +209,7 @@ def test_links_in_a_models_folder(tmp_path: Path) -> None:
     (tmp_path / "model" / "b.pkl").symlink_to(tmp_path / "elsewhere" / "evil.pkl")
     assert len(model_files([tmp_path / "model"])) == 2, "a link to a file is read as the file"
     (tmp_path / "model" / "more").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is a link to a folder, or to nothing"):
+    with pytest.raises(InputError, match="a link to a folder or to nothing"):
         model_files([tmp_path / "model"])
 
 

@@ -6,7 +6,6 @@ Keras finds it by its name alone, so it is known by its name here too: whatever 
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 
 from ml_deploy.models import keras_config
 from ml_deploy.models.anatomy import Anatomy
@@ -26,7 +25,7 @@ _OWN = b"_tf_keras_"
 
 def named(member: Member, context: Context) -> bool:
     """Whether Keras would read this file as a SavedModel's metadata."""
-    return PurePosixPath(member.name or context.path).name.lower() == _FILE
+    return (member.name or context.path).replace("\\", "/").rpartition("/")[2].lower() == _FILE
 
 
 def sniff(head: bytes) -> bool:
