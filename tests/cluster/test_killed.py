@@ -208,7 +208,8 @@ class Promotion(Canary):
             done(self.run(self.runner))
             return self.new
         rejected = self.runner.decide("reject", revision=self._waits)
-        if rejected.code == 15:  # there is nothing to reject any more
+        if rejected.code == 15:  # there is nothing to reject any more: the promotion is what is run again
+            done(self.run(self.runner))
             return self.new
         done(rejected)
         return self.old
@@ -276,10 +277,11 @@ class RejectionAtGateway(AtGateway, Rejection):
 class Teardown(Drill):
     """Killed, it is run once more, or the app is deployed again. Another app serves all the while."""
 
+    beside = 1
     writes = 7
 
     def objects(self, version: str) -> list[Object]:
-        return [config("settings", mode=version), service(), web(self.place.image, answer=version)]
+        return [config("settings", mode=version), *super().objects(version)]
 
     def prepare(self) -> None:
         if not self.url:
@@ -294,7 +296,9 @@ class Teardown(Drill):
         if when == "before":
             done(self.run(self.runner))
             return ""
-        return super().again(when)
+        self.new = self.version()
+        done(self.deploy(self.runner, self.new))
+        return self.new
 
     def answers(self) -> set[str]:
         return {"other"}
