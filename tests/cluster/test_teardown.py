@@ -74,6 +74,7 @@ def test_an_app_that_nobody_knows(busybox: str, deploy: Deploy, tear_down: TearD
     assert deploy(config("c", a="1")).code == 0
     unknown = tear_down(app="wbe")
     assert (unknown.code, unknown.outputs["reason"]) == (15, "no-release"), unknown.log
+    assert unknown.outputs["status"] == "failed"
     assert "There is no app wbe" in unknown.log and "Apps there: web." in unknown.log
 
 

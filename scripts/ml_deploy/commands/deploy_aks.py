@@ -13,7 +13,7 @@ from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import ManifestError, MlDeployError
+from ml_deploy.errors import MlDeployError
 from ml_deploy.releases import preflight, strategies
 from ml_deploy.releases.cluster import ApiError, Cluster
 from ml_deploy.releases.deployment import Deployment, Progress
@@ -30,35 +30,30 @@ ICON = "upload"
 
 
 def run(inputs: Inputs, adapters: Adapters) -> Result:
-    """Deploy. Raises what stands in the way before anything changes, or RolloutFailed and the like after."""
+    """Deploy. Raises what stands in the way before anything changes, or RolloutFailed and the like after.
+
+    Whatever stops it, outputs and report tell.
+    """
+    report = Reporter(inputs, adapters, inputs.images or ((inputs.image,) if inputs.image else ()))
     try:
         if inputs.action in ("promote", "reject"):
-            return deploy_decision.run(inputs, adapters)
+            return deploy_decision.run(inputs, adapters, report)
         if inputs.action == "teardown":
-            return deploy_teardown.run(inputs, adapters)
-        return _Run(inputs, adapters).run()
-    except ApiError as error:
-        raise ManifestError(f"The cluster refused: {error.message}") from error
+            return deploy_teardown.run(inputs, adapters, report)
+        return _Run(inputs, adapters, report).run()
+    except (MlDeployError, ApiError) as error:
+        if getattr(error, "result", None) is None:
+            raise report.failed(error, Progress()) from error
+        raise
 
 
 class _Run:
-    def __init__(self, inputs: Inputs, adapters: Adapters) -> None:
-        self._inputs, self._adapters = inputs, adapters
+    def __init__(self, inputs: Inputs, adapters: Adapters, report: Reporter) -> None:
+        self._inputs, self._adapters, self._report = inputs, adapters, report
         self._started = adapters.clock.monotonic()
-        self._images = inputs.images or ((inputs.image,) if inputs.image else ())
-        self._report = Reporter(inputs, adapters, self._images)
-        self._tell = self._report.tell
+        self._images, self._tell = report.images, report.tell
 
     def run(self) -> Result:
-        """Whatever stops it, outputs and report tell."""
-        try:
-            return self._run()
-        except (MlDeployError, ApiError) as error:
-            if getattr(error, "result", None) is None:
-                raise self._report.failed(error, Progress()) from error
-            raise
-
-    def _run(self) -> Result:
         inputs = self._inputs
         asked = cases.load(Path(inputs.cases)) if inputs.cases else []
         connect = None if inputs.dry_run == "client" else lambda: self._cluster

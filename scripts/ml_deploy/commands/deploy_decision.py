@@ -19,10 +19,10 @@ from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import canary_records, canary_trial
 
 
-def run(inputs: Inputs, adapters: Adapters) -> Result:
+def run(inputs: Inputs, adapters: Adapters, report: Reporter) -> Result:
     """Promote or reject. Raises NoRelease when none waits, Conflict when it is not `revision`, or what went wrong."""
     asked = cases.load(Path(inputs.cases)) if inputs.cases else []
-    clock, report = adapters.clock, Reporter(inputs, adapters, ())
+    clock = adapters.clock
     until = clock.monotonic() + inputs.timeout
     cluster = adapters.cluster(inputs.access())
     cluster.patience = inputs.timeout

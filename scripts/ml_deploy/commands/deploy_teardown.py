@@ -15,12 +15,12 @@ from ml_deploy.releases.records import Records
 from ml_deploy.releases.teardown import Inventory
 
 
-def run(inputs: Inputs, adapters: Adapters) -> Result:
+def run(inputs: Inputs, adapters: Adapters, report: Reporter) -> Result:
     """Remove the app, or with `dry-run: server` list what would be removed.
 
     Raises NoRelease for an app that nobody knows, TimedOut for objects that do not go, and the lock's Conflict.
     """
-    report, clock = Reporter(inputs, adapters, ()), adapters.clock
+    clock = adapters.clock
     cluster = adapters.cluster(inputs.access())
     cluster.patience = inputs.timeout
     until = clock.monotonic() + inputs.timeout
