@@ -56,7 +56,8 @@ class Checks:
         surveyor = Surveyor(cluster) if any(is_workload(obj) for obj in objects) else None
         checked = self._report.checked = self._dry_run(cluster, wanted, objects)
         images = ImageChecks(self._inputs, self._adapters, self._new_images())
-        found = [*preflight.problems(checked), *self._canary(cluster, objects), *self._reach(cluster, wanted)]
+        found = [*preflight.problems(checked), *self._not_replaced(), *self._canary(cluster, objects)]
+        found += self._reach(cluster, wanted)
         found += self._unasked(objects) if asks and not found else []
         pods = admission.check(cluster, wanted) if not found else []
         found += [one.problem for one in pods if one.problem]
@@ -76,6 +77,13 @@ class Checks:
         live = snapshot.listed(cluster, objects)
         applier = ownership.Applier(live, self._inputs.app, objects, tell=self._report.tell, adopt=self._inputs.adopt)
         return preflight.check(wanted, lambda obj: applier.apply(obj, dry_run=True))
+
+    def _not_replaced(self) -> list[MlDeployError]:
+        """Workloads that would keep their old pods."""
+        problems, warnings = preflight.not_replaced(self._report.checked)
+        for said in warnings:
+            self._adapters.console.warning(said, title="Pods are not replaced")
+        return problems
 
     def _reach(self, cluster: Cluster, wanted: Sequence[Manifest]) -> list[ManifestError]:
         """Services that lead nowhere; those that may are warned of."""

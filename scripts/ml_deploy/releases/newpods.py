@@ -23,7 +23,7 @@ def of(cluster: Cluster, workload: Object, *, most: int = 0, fields: str = "") -
         found = cluster.list("v1", "Pod", meta["namespace"], fields=f"metadata.name={meta['name']}")
         return [pod for pod in found if pod["metadata"].get("uid") == meta.get("uid")]
     chosen = query((workload.get("spec") or {}).get("selector") or {})
-    if kind not in ("Deployment", "StatefulSet", "DaemonSet", "Job") or not chosen:
+    if kind not in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job") or not chosen:
         return []
     if kind == "Deployment":
         return _of_deployment(cluster, workload, chosen, most, fields)

@@ -12,7 +12,7 @@ from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object
 from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.definitions import Defined, defined, defined_by, kind_of
 from ml_deploy.releases.ownership import autoscaled
-from ml_deploy.releases.sources.manifests import Manifest, refuse_twins
+from ml_deploy.releases.sources.manifests import Manifest, refuse_twins, template_of
 
 _AT_ONCE = 6  # requests in flight
 _FEW = 4  # objects that are not worth the threads
@@ -185,6 +185,26 @@ def _hint(error: ApiError, obj: Object) -> str:
     if "exceeded quota" in message:
         return "Lower what it asks for, or have the namespace's quota raised."
     return "Change what the message names."
+
+
+def not_replaced(checked: Iterable[Checked]) -> tuple[list[MlDeployError], list[str]]:
+    """Workloads that get a new template and keep their old pods: by their kind, an error; by their own strategy, a warning."""
+    found: list[MlDeployError] = []
+    warnings = []
+    for one in checked:
+        if not (one.after and one.live) or template_of(one.after) == template_of(one.live):
+            continue
+        spec, title = one.after["spec"], one.manifest.title
+        if one.after["kind"] == "ReplicaSet":
+            found.append(ManifestError(
+                f"{title} ({one.manifest.place}) has a new pod template, and a ReplicaSet keeps the pods that it has.",
+                hint="Make it a Deployment, or give it another name.", file=one.manifest.file, line=one.manifest.line,
+            ))  # fmt: skip
+        elif (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+            warnings.append(
+                f"{title}: its pods are of the version before until somebody deletes them (updateStrategy OnDelete)."
+            )
+    return found, warnings
 
 
 def problems(checked: Iterable[Checked]) -> list[MlDeployError]:

@@ -76,7 +76,7 @@ def unseen(obj: Object) -> bool:
     """Whether its controller has yet to look at its present spec: what its status says is of the one before."""
     seen = (obj.get("status") or {}).get("observedGeneration")
     wanted = (obj.get("metadata") or {}).get("generation")
-    if obj.get("kind") in ("Deployment", "StatefulSet", "DaemonSet"):
+    if obj.get("kind") in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"):
         return int(seen or 0) < int(wanted or 0)
     if not isinstance(wanted, int) or not str(seen).isdigit():  # Argo's is a string
         return False
@@ -112,28 +112,35 @@ def _stateful_set(obj: Object) -> Verdict:
     spec, status, count = obj.get("spec") or {}, obj.get("status") or {}, _counts(obj)
     wanted = int(spec.get("replicas", 1))
     strategy = spec.get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
-        return Done("updated when its pods are deleted (OnDelete)")
     partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
     if count("readyReplicas") < wanted:
         return Waiting(f"{count('readyReplicas')} of {wanted} pods ready")
+    if strategy.get("type") == "OnDelete":
+        return Done(f"{wanted} of {wanted} ready, {count('updatedReplicas')} of the new version (OnDelete)")
     if count("updatedReplicas") < wanted - partition:
         return Waiting(f"{count('updatedReplicas')} of {wanted - partition} pods updated")
     if not partition and status.get("updateRevision") != status.get("currentRevision"):
         return Waiting("waiting for the last pods to be updated")
-    return Done(f"{wanted} of {wanted} ready")
+    part = f", {count('updatedReplicas')} of the new version (partition {partition})" if partition else ""
+    return Done(f"{wanted} of {wanted} ready{part}")
+
+
+def _replica_set(obj: Object) -> Verdict:
+    wanted, ready = int((obj.get("spec") or {}).get("replicas", 1)), _counts(obj)("readyReplicas")
+    said = f"{ready} of {wanted}"
+    return Waiting(f"{said} pods ready") if ready < wanted else Done(f"{said} ready")
 
 
 def _daemon_set(obj: Object) -> Verdict:
     count = _counts(obj)
     wanted = count("desiredNumberScheduled")
-    if ((obj.get("spec") or {}).get("updateStrategy") or {}).get("type") == "OnDelete":
-        return Done("updated when its pods are deleted (OnDelete)")
-    if count("updatedNumberScheduled") < wanted:
+    on_delete = ((obj.get("spec") or {}).get("updateStrategy") or {}).get("type") == "OnDelete"
+    if count("updatedNumberScheduled") < wanted and not on_delete:
         return Waiting(f"{count('updatedNumberScheduled')} of {wanted} pods updated")
     if count("numberAvailable") < wanted:
         return Waiting(f"{count('numberAvailable')} of {wanted} pods available")
-    return Done(f"{wanted} of {wanted} ready")
+    part = f", {count('updatedNumberScheduled')} of the new version (OnDelete)" if on_delete else ""
+    return Done(f"{wanted} of {wanted} ready{part}")
 
 
 def _job(obj: Object) -> Verdict:
@@ -191,6 +198,7 @@ _JUDGES: dict[str, Callable[[Object], Verdict]] = {
     "Deployment": _deployment,
     "StatefulSet": _stateful_set,
     "DaemonSet": _daemon_set,
+    "ReplicaSet": _replica_set,
     "Job": _job,
     "Pod": _pod,
     "CustomResourceDefinition": _definition,

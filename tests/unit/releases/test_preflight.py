@@ -186,3 +186,18 @@ def test_what_a_definition_refuses_that_is_changed_by_this_release(changes: bool
     _, found = preflight.check([Manifest(crd), Manifest(resource)], dry_run)
     assert (found.problem is None) is changes
     assert ("unknown until its CustomResourceDefinition is changed" in found.note) is changes
+
+
+@pytest.mark.parametrize(
+    "kind, strategy, problems, warnings",
+    [("ReplicaSet", "", 1, 0), ("StatefulSet", "OnDelete", 0, 1), ("DaemonSet", "OnDelete", 0, 1),
+     ("StatefulSet", "RollingUpdate", 0, 0), ("Deployment", "", 0, 0)],
+)  # fmt: skip
+def test_workloads_that_keep_their_old_pods(kind: str, strategy: str, problems: int, warnings: int) -> None:
+    def version(image: str) -> Object:
+        spec = {"template": {"spec": {"containers": [{"image": image}]}}, "updateStrategy": {"type": strategy}}
+        return manifest(kind, "web", "apps/v1", spec=spec).object
+
+    for live, changes in ((version("a:1"), True), (version("a:2"), False), (None, False)):
+        found, told = preflight.not_replaced([preflight.Checked(manifest(kind, "web"), version("a:2"), live)])
+        assert (len(found), len(told)) == ((problems, warnings) if changes else (0, 0))

@@ -48,7 +48,22 @@ CASES: list[tuple[dict[str, Any], Verdict]] = [
     ),
     (
         obj("StatefulSet", {**THREE, "updateStrategy": {"rollingUpdate": {"partition": 2}}}, **{**FULL, "updatedReplicas": 1}),
-        Done("3 of 3 ready"),
+        Done("3 of 3 ready, 1 of the new version (partition 2)"),
+    ),
+    (
+        obj("StatefulSet", {**THREE, "updateStrategy": {"type": "OnDelete"}}, **{**FULL, "updatedReplicas": 0}),
+        Done("3 of 3 ready, 0 of the new version (OnDelete)"),
+    ),
+    (obj("StatefulSet", {**THREE, "updateStrategy": {"type": "OnDelete"}}, readyReplicas=1), Waiting("1 of 3 pods ready")),
+    (obj("ReplicaSet", THREE, readyReplicas=2), Waiting("2 of 3 pods ready")),
+    (obj("ReplicaSet", THREE, readyReplicas=3), Done("3 of 3 ready")),
+    (
+        obj("DaemonSet", {"updateStrategy": {"type": "OnDelete"}}, desiredNumberScheduled=2, numberAvailable=2),
+        Done("2 of 2 ready, 0 of the new version (OnDelete)"),
+    ),
+    (
+        obj("DaemonSet", {"updateStrategy": {"type": "OnDelete"}}, desiredNumberScheduled=2, numberAvailable=1),
+        Waiting("1 of 2 pods available"),
     ),
     (
         obj("DaemonSet", desiredNumberScheduled=2, updatedNumberScheduled=2, numberAvailable=2),
