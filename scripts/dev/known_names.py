@@ -128,6 +128,9 @@ FUNCTIONS = ("numpy", "numpy.linalg", "scipy.special", "sklearn.metrics", "sklea
              "sklearn.preprocessing", "scipy.spatial.distance")  # fmt: skip
 PRIVATE = {"sklearn.preprocessing._function_transformer": ("_identity",), "sklearn.metrics._scorer": ("_passthrough_scorer",),
            "sklearn.cluster._kmeans": ("_kmeans_single_lloyd", "_kmeans_single_elkan"),
+           "statsmodels.tsa.exponential_smoothing._ets_smooth": tuple(
+               f"_ets_smooth_{error}_{trend}" for error in ("add", "mul") for trend in ("add", "mul")),
+           "statsmodels.tsa.exponential_smoothing.ets": ("ETSModel.loglike",),
            "scipy._lib.array_api_compat.numpy._aliases": ("asarray",),
            "builtins": ("len", "abs", "max", "min", "sum", "round", "sorted"),
            "math": ("log", "log2", "log10", "log1p", "exp", "sqrt", "sin", "cos", "tan", "floor", "ceil"),

@@ -195,7 +195,7 @@ def statsmodels() -> Named:
         "glm": sm.GLM(classes, rows, family=sm.families.Binomial()).fit(), "poisson": sm.GLM(classes, rows, family=sm.families.Poisson()).fit(),
         "logit": sm.Logit(classes, rows[:, 1:]).fit(disp=0), "formula": smf.ols("y ~ a + b", frame).fit(), "rlm": sm.RLM(numbers, rows).fit(),
         "arima": sm.tsa.ARIMA(series, order=(1, 0, 1)).fit(), "holt": sm.tsa.ExponentialSmoothing(series, trend="add").fit(),
-        "robust": sm.OLS(numbers, rows).fit(cov_type="HC1"),
+        "robust": sm.OLS(numbers, rows).fit(cov_type="HC1"), "ets": sm.tsa.ETSModel(numbers + 10).fit(disp=0),
     }  # fmt: skip
     for name, result in made.items():
         yield f"{name}.pkl", pickled(result)

@@ -53,6 +53,18 @@ def test_external_data_beside_the_model_is_allowed(tmp_path: Path) -> None:
     assert _inspect(tmp_path, _model(weight=_external("weights.bin", offset="0", length="16"))).verdict is Verdict.ALLOW
 
 
+def test_external_data_of_a_functions_own_attribute(tmp_path: Path) -> None:
+    function = helper.make_function(
+        "own", "F", ["X"], ["Y"], [helper.make_node("Identity", ["X"], ["Y"])], [helper.make_opsetid("", 17)]
+    )
+    function.attribute_proto.append(
+        onnx.AttributeProto(name="W", type=onnx.AttributeProto.TENSOR, t=_external("../secret"))
+    )
+    model = _model(domain="own", operator="F")
+    model.functions.append(function)
+    assert {finding.rule for finding in _inspect(tmp_path, model).findings} == {"onnx-external-data"}
+
+
 @pytest.mark.parametrize("location", ["/etc/passwd", "../weights.bin", "a/../../weights.bin", "C:\\weights.bin", "..\\weights.bin",
                                       "", "link.bin", "linked/weights.bin", "hard.bin", "missing.bin"])  # fmt: skip
 def test_external_data_elsewhere_is_denied(tmp_path: Path, location: str) -> None:

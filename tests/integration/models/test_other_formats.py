@@ -97,6 +97,7 @@ def estimators() -> dict[str, Any]:
             preprocessing.FunctionTransformer(numpy.log1p), linear_model.LogisticRegression()).fit(ROWS.to_numpy(), CLASSES),
         "search": model_selection.GridSearchCV(linear_model.SGDClassifier(), {"alpha": [0.1, 0.2]}).fit(ROWS, CLASSES),
         "boosting": ensemble.GradientBoostingClassifier(n_estimators=3).fit(ROWS, CLASSES),
+        "bytes": preprocessing.FunctionTransformer(numpy.log1p, kw_args={"a": b"\0\1raw", "b": bytearray(b"\xff")}),
         "k-d tree": neighbors.KNeighborsClassifier(algorithm="kd_tree").fit(ROWS, CLASSES),
     }  # fmt: skip
 

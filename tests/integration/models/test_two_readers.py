@@ -67,6 +67,15 @@ def test_names_that_torch_does_not_tell_apart(tmp_path: Path) -> None:
     assert _rules(_inspect(tmp_path, _zip(members))) == {"zip-mismatch"}
 
 
+def test_a_zip_of_two_formats(tmp_path: Path) -> None:
+    """Keras takes its configuration, and skops its schema, which nobody would have looked at."""
+    keras = {"config.json": b'{"class_name": "Sequential", "config": {}}', "metadata.json": b"{}", "w.pkl": GOOD}
+    assert _inspect(tmp_path, _zip(keras)).verdict is Verdict.ALLOW
+    schema = {"__class__": "system", "__module__": "posix", "__loader__": "FunctionNode"}
+    found = _inspect(tmp_path, _zip({**keras, "schema.json": json.dumps(schema).encode()}))
+    assert [(f.verdict, f.rule) for f in found.findings] == [(Verdict.DENY, "zip-mismatch")]
+
+
 def test_members_counted_otherwise(tmp_path: Path) -> None:
     data = _zip({"a.pkl": GOOD, "b.pkl": GOOD})
     end = data.rindex(b"PK\x05\x06")

@@ -10,6 +10,7 @@ from ml_deploy.models import globals_, states
 from ml_deploy.models.anatomy import DISTRIBUTIONS, Anatomy
 from ml_deploy.models.context import Context
 from ml_deploy.models.findings import Unreadable
+from ml_deploy.models.formats import zips
 from ml_deploy.models.formats.zips import Archive
 from ml_deploy.models.stubs import Instance, Name
 from ml_deploy.models.uses import Oddity, Use
@@ -45,8 +46,11 @@ def inspect_archive(archive: Archive, context: Context) -> Anatomy:
     schema = _schema(archive)
     uses = _uses(schema)
     globals_.judge(uses.values(), _oddities(schema), context.inside("schema.json"))
+    raw = {node.get("file") for node in _nodes(schema) if node["__loader__"] in ("BytesNode", "BytearrayNode")}
     for name, member in archive.members.items():
-        if name != "schema.json":
+        if name in raw:
+            zips.raw(member, context, zips.of_no_format)
+        elif name != "schema.json":
             context.inner(member, context.inside(name))
     roots = dict.fromkeys(
         DISTRIBUTIONS[module.split(".")[0]] for module, _ in uses if module.split(".")[0] in DISTRIBUTIONS

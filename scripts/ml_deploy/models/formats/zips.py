@@ -68,9 +68,12 @@ def inspect(member: Member, context: Context) -> Anatomy:
     try:
         with seekable(member) as whole:
             archive = _open(whole)
-            for one in ZIP_FORMATS:
-                if one.recognise(set(archive.members)):
-                    return one.inspect_archive(archive, context)
+            found = [one for one in ZIP_FORMATS if one.recognise(set(archive.members))]
+            if len(found) > 1:
+                both = " and ".join(one.NAME for one in found)
+                raise Unreadable(f"it is {both} at once: loaders may take either", rule="zip-mismatch")
+            if found:
+                return found[0].inspect_archive(archive, context)
             return each_member(NAME, archive.members.values(), context)
     except (
         zipfile.BadZipFile,
@@ -125,15 +128,25 @@ def of_graph(path: PurePath, folders: Container[PurePath], findings: Sequence[Fi
     if graph_folder(path) not in folders or not findings:
         return False
     if path.parent.name == "variables":
-        return {one.rule for one in findings} <= {"unsupported-format", "unreadable", "truncated"}
+        return of_no_format(findings)
     return [(one.rule, one.construct) for one in findings] == [("unsupported-format", "unknown")]
+
+
+def of_no_format(findings: Sequence[Finding]) -> bool:
+    """Whether these findings say no more than that bytes are of no format that can be read."""
+    return {one.rule for one in findings} <= {"unsupported-format", "unreadable", "truncated"}
 
 
 def _variables(member: Member, graphs: Container[PurePath], context: Context) -> None:
     """TensorFlow's variables are of no format of their own; whatever else is called so is judged as what it is."""
+    raw(member, context, lambda findings: of_graph(PurePosixPath(member.name), graphs, findings))
+
+
+def raw(member: Member, context: Context, excused: Callable[[Sequence[Finding]], bool]) -> None:
+    """Inspect a member that may be of no format, and forget findings that are no more than that."""
     scratch = replace(context.log, findings=[], left_out=[0])
     context.inner(member, replace(context, log=scratch).inside(member.name))
-    if not of_graph(PurePosixPath(member.name), graphs, scratch.findings):
+    if not excused(scratch.findings):
         context.log.findings.extend(scratch.findings)
 
 
