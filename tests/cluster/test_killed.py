@@ -243,6 +243,8 @@ class FailedPromotion(AutomaticRollback, Canary):
 class AtGateway(Drill):
     """Clients come by an HTTPRoute."""
 
+    keeps = True
+
     def objects(self, version: str) -> list[Object]:
         return [*super().objects(version), route(self.runner, self.place.gateway)]
 

@@ -37,6 +37,7 @@ _STYLES = {
     "apply": "application/apply-patch+yaml",  # JSON is YAML
 }
 _PAGE = 500
+_TRIES = 5  # of a patch whose object changes all the time
 
 Objects = list[Object]  # `list` itself is one of the protocol's methods
 Kinds = list[Kind]
@@ -159,9 +160,14 @@ class ApiServer:
     def patch(
         self, ref: Ref, patch: Any, *, style: str = "merge", dry_run: bool = False, subresource: str = ""
     ) -> Applied:
-        """PATCH; style is merge or json."""
+        """PATCH; style is merge or json. One that names no version conflicts with nobody: it is tried again."""
         path = self._path(ref) + (f"/{subresource}" if subresource else "")
-        response = self._send("PATCH", path, patch, query={"fieldManager": FIELD_MANAGER, **_dry(dry_run)}, style=style)
+        query = {"fieldManager": FIELD_MANAGER, **_dry(dry_run)}
+        versioned = style != "merge" or "resourceVersion" in (patch.get("metadata") or {})
+        for _ in range(1 if versioned else _TRIES):
+            response = self._send("PATCH", path, patch, query=query, style=style)
+            if response.status != 409:
+                break
         return self._applied(response, "patch", ref)
 
     def delete(self, ref: Ref, *, uid: str = "", propagation: str = "Background", grace: int | None = None) -> bool:

@@ -48,6 +48,7 @@ class Deployment:
         self._before = prune.before(others)
         self.progress.previous = current_of(others)
         self.progress.release = self._records.load(waiting)
+        self.progress.changed = bool(waiting.activated)  # by a promotion that was killed
         self._stage.objects = self.progress.release.objects
         return self._carry_out()
 

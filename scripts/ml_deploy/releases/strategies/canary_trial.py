@@ -143,6 +143,11 @@ class Trial:
             stage.until = until
         stage.progress.share = 0
 
+    def is_empty(self) -> bool:
+        """Whether it has no pods, and is to have none."""
+        canary = self._stage.cluster.get(self.canary)
+        return not canary or not canary["spec"].get("replicas", 1)
+
     def remove(self) -> None:
         """Delete it. Traffic must be away before."""
         remove(self._stage.cluster, self._stage.plan.app)

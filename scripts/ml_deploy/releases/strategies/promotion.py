@@ -8,6 +8,7 @@ from ml_deploy.checks.cases import Report
 from ml_deploy.releases.stage import Stage
 from ml_deploy.releases.strategies import Ending, canary_cut
 from ml_deploy.releases.strategies.canary import Canary, aborting, promote
+from ml_deploy.releases.strategies.canary_traffic import remove
 from ml_deploy.releases.strategies.canary_trial import Trial
 
 
@@ -15,11 +16,14 @@ class Promotion(Canary):
     """A canary's last step, in a job of its own."""
 
     def before_traffic(self, stage: Stage) -> Report | None:
-        """Golden predictions, where there are any, are asked once more. A rejection that was killed is forgotten."""
+        """Golden predictions, where there are any, are asked once more. A rejection that was killed is forgotten.
+
+        A canary that has no pods any more, for a run was killed that had begun to remove it, cannot be asked.
+        """
         canary_cut.reopen(stage.cluster, stage.plan.app)
         self._trial = Trial.resume(stage)
-        if self._trial is None:
-            return None
+        if self._trial is None or self._trial.is_empty():
+            return self._rolling.before_traffic(stage)
         with aborting(stage, self._trial):
             return self._trial.ask()
 
@@ -30,6 +34,12 @@ class Promotion(Canary):
             return self._rolling.into_traffic(stage)
         promote(stage, self._trial)
         return Ending.DONE
+
+    def afterwards(self, stage: Stage) -> None:
+        """What is left of the canary goes, also of one that a killed run has removed in part."""
+        if self._trial is None:
+            remove(stage.cluster, stage.plan.app)
+        super().afterwards(stage)
 
 
 strategy: Callable[[], Promotion] = Promotion
