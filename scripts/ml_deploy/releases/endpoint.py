@@ -27,6 +27,8 @@ def address(service: Object, nodes: Callable[[], Sequence[Object]]) -> str:
     spec, meta = service.get("spec") or {}, service["metadata"]
     port: Object = next(iter(spec.get("ports") or []), {})
     number = int(port.get("port") or 80)
+    if spec.get("clusterIP") == "None" and isinstance(port.get("targetPort"), int):
+        number = port["targetPort"]  # a headless Service's name leads to the pods themselves
     secure = number in _TLS_PORTS or port.get("name") == "https" or port.get("appProtocol") == "https"
     given = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
     if given:

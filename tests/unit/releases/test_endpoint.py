@@ -48,6 +48,12 @@ def test_a_node_port_where_nodes_may_not_be_seen() -> None:
     assert address(service("NodePort", {"nodePort": 30080}), lambda: []) == "http://web.ml.svc.cluster.local"
 
 
+def test_a_headless_service_leads_to_the_pods_own_port() -> None:
+    headless = service()
+    headless["spec"] |= {"clusterIP": "None", "ports": [{"port": 80, "targetPort": 8080}]}
+    assert address(headless, list) == "http://web.ml.svc.cluster.local:8080"
+
+
 def test_the_apps_own_service_comes_first_then_a_load_balancer() -> None:
     one, two, three = service(name="a"), service("LoadBalancer", name="b"), service(name="app")
     assert service_of([one, two, three], "app") is three
