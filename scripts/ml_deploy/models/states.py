@@ -12,7 +12,7 @@ Problem = tuple[str, str, str]  # rule, construct, message
 
 #: Looked up on an object by unpicklers, by `dict()` and by classes' own ways to take a state: an attribute takes a method's place.
 _USED_IN_LOADING = frozenset(("append", "extend", "add", "keys", "items", "pop", "update", "get"))
-_TOLD = _USED_IN_LOADING | {"restore_model_spec", "restore_design_info", "formula"}
+_TOLD = _USED_IN_LOADING | {"handle", "restore_model_spec", "restore_design_info", "formula"}
 _TEXTS = {"__doc__", "__name__", "__qualname__", "__module__"}  # harmless as long as they are texts
 #: scipy's distributions run `exec` on this; what they write themselves is three functions that give back their arguments.
 _TEMPLATE = "_parse_arg_template"

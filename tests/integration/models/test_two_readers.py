@@ -236,6 +236,12 @@ def test_what_mlflow_loads_from_elsewhere(tmp_path: Path, flavor: str, rule: str
     assert _rules(found) == ({rule} if rule else set())
 
 
+def test_objects_in_yaml(tmp_path: Path) -> None:
+    """`model_from_yaml` of Keras before TensorFlow 2.6 loaded them (CVE-2021-37678)."""
+    for text, rules in ((b"a: !!python/object/apply:os.system [id]\n", {"code-file"}), (b"name: env\nb: [1]\n", set())):
+        assert _rules(_inspect(tmp_path, text, "model.yaml", beside=True)) == rules
+
+
 def test_the_module_that_mlflow_unpickles_with(tmp_path: Path) -> None:
     for text, rules in ((b"mlflow.pytorch.pickle_module\n", set()), (b"evil", {"mlflow-loader"})):
         assert _rules(_inspect(tmp_path, text, "data/pickle_module_info.txt", beside=True)) == rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import PurePosixPath
 
 from ml_deploy.models import keras_config
@@ -14,6 +15,7 @@ from ml_deploy.models.source import Member
 
 NAME = "text"
 _LONGEST = 64 << 20  # bytes
+_OBJECTS = re.compile(r"!!python/|^%TAG|!<tag:", re.MULTILINE)
 _CODE = {".py", ".pyc", ".sh", ".bash", ".ps1", ".bat", ".r", ".jl", ".lua", ".js", ".so", ".dll", ".ipynb"}
 
 
@@ -38,6 +40,11 @@ def inspect(member: Member, context: Context) -> Anatomy:
         context.log.add(
             Verdict.REVIEW, "code-file", path.name, f"The model brings code: {path.name}.",
             "Keep code in your repository, where it is reviewed, and the model free of it.",
+        )  # fmt: skip
+    if _OBJECTS.search(text):
+        context.log.add(
+            Verdict.REVIEW, "code-file", path.name, f"{path.name} makes objects of Python when it is loaded as YAML by an unsafe loader.",
+            "Write plain values only.",
         )  # fmt: skip
     if path.suffix.lower() == ".pbtxt":
         context.log.deny("unsupported-format", path.name, "The file is a graph of TensorFlow as a text, which TensorFlow loads like any other.",
