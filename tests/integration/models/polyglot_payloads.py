@@ -9,6 +9,8 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import h5py
 import numpy
@@ -42,13 +44,21 @@ def tar_and_pickle(marker: str) -> bytes:
     return stream.getvalue()
 
 
-def attribute_of_pytables(marker: str) -> bytes:
+def _attribute(value: Callable[[bytes], Any]) -> Callable[[str], bytes]:
     """PyTables, and so pandas, unpickles attributes."""
-    stream = io.BytesIO()
-    with h5py.File(stream, "w") as archive:
-        archive["x"] = numpy.zeros(3)
-        archive.attrs["evil"] = numpy.bytes_(_text_pickle(marker))
-    return stream.getvalue()
+
+    def make(marker: str) -> bytes:
+        stream = io.BytesIO()
+        with h5py.File(stream, "w") as archive:
+            archive["x"] = numpy.zeros(3)
+            archive.attrs["evil"] = value(_text_pickle(marker))
+        return stream.getvalue()
+
+    return make
+
+
+def _any_length(data: bytes) -> Any:
+    return numpy.array(data.decode(), dtype=h5py.string_dtype("ascii"))
 
 
 def state_of_skops(marker: str) -> bytes:
@@ -129,7 +139,8 @@ def _large(count: int, size: int, at: int) -> bytes:
 
 ALL = [
     Payload("safetensors and pickle", safetensors_and_pickle), Payload("tar and pickle", tar_and_pickle),
-    Payload("HDF5: an attribute of PyTables", attribute_of_pytables, "tables", module="tables"),
+    Payload("HDF5: an attribute of PyTables", _attribute(numpy.bytes_), "tables", module="tables"),
+    Payload("HDF5: an attribute of any length", _attribute(_any_length), "tables", module="tables"),
     Payload("skops: a state that is code", state_of_skops, "skops"),
     Payload("zip: a table in the comment", zip_with_a_table_in_its_comment, "torch", module="torch"),
     Payload("zip: two records of large archives", zip_with_two_large_ends, "torch", module="torch"),

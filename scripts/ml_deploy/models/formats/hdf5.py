@@ -74,7 +74,9 @@ def _walk(file: Any, h5py: Any, context: Context) -> list[Tensor]:
 def _attributes(path: str, thing: Any, context: Context) -> None:
     """PyTables, by which pandas reads HDF5, unpickles attributes, and the rows of what an attribute calls objects."""
     for name, value in thing.attrs.items():
-        data = bytes(value) if isinstance(value, bytes) else b""
+        data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        if not isinstance(data, bytes):
+            continue
         if name == "PSEUDOATOM" and data == b"object":
             raise Unreadable(f"{path} has pickled objects in its rows, which cannot be told before they are loaded")
         if data.endswith(b"."):
