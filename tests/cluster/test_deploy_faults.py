@@ -21,7 +21,7 @@ EVERY = 4
 FAULTS: list[dict[str, Any]] = [
     {"fault": "refuse"}, {"fault": "error", "status": 503}, {"fault": "cut", "bytes": 20},
     {"fault": "conflict", "method": "PATCH"}, {"fault": "throttle", "retry_after": 1}, {"fault": "error", "status": 500},
-    {"fault": "delay", "seconds": 0.5},
+    {"fault": "delay", "seconds": 0.3},
 ]  # fmt: skip
 WATCHES: list[dict[str, Any]] = [
     {"fault": "cut", "path": "watch=true", "seconds": 0.2, "times": 5},
@@ -33,7 +33,7 @@ WATCHES: list[dict[str, Any]] = [
 
 
 STRATEGIES: dict[str, dict[str, str]] = {
-    "blue-green": {"keep_old": "1s"}, "canary": {"steps": "50, 100", "pause": "1s"}, "rolling": {},
+    "canary": {"steps": "50, 100", "pause": "1s"}, "rolling": {}, "blue-green": {"keep_old": "1s"},
 }  # fmt: skip
 
 
