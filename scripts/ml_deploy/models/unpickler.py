@@ -158,7 +158,7 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
 
     def load_put(self) -> None:
         """PUT."""
-        self._remember(int(self.source.readline()[:-1]))
+        self._remember(int(self._digits()))
 
     def load_long_binput(self) -> None:
         """LONG_BINPUT."""
@@ -303,11 +303,27 @@ class InertUnpickler(Making, _Unpickler):  # type: ignore[misc]
 
     def load_int(self) -> None:
         """INT: as CPython in C, where a leading zero makes it octal; in Python it is an error."""
-        line = self.source.readline()[:-1]
+        line = self._digits()
         if line in (b"00", b"01"):
             self.append(line == b"01")
         else:
             self.append(int(line, 8 if _OCTAL.fullmatch(line) else 0))
+
+    def load_long(self) -> None:
+        """LONG."""
+        self.append(int(self._digits().removesuffix(b"L"), 0))
+
+    def load_float(self) -> None:
+        """FLOAT."""
+        self.append(float(self._digits()))
+
+    def load_get(self) -> None:
+        """GET."""
+        self.append(self.memo[int(self._digits())])
+
+    def _digits(self) -> bytes:
+        """A number's line. CPython in C reads it as a string of C's, which ends at a zero byte."""
+        return self.source.readline()[:-1].partition(b"\0")[0]
 
     def load_string(self) -> None:
         """STRING: as CPython, for the encodings of Python 2 too."""

@@ -23,9 +23,9 @@ def _text_pickle(marker: str) -> bytes:
     return b"cposix\nsystem\n(S'touch " + marker.encode() + b"'\ntR."
 
 
-def safetensors_and_pickle(marker: str) -> bytes:
+def safetensors_and_pickle(marker: str, before: bytes = b"") -> bytes:
     """The header's length is an opcode, a string begins in it, and opcodes in its names jump to the data."""
-    payload = _text_pickle(marker)
+    payload = before + _text_pickle(marker)
     begin = b'{"__metadata__":{"a":"'
     end = b'"},"t":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(payload), len(payload))
     length = ord("X") | (8 + len(begin) - 5) << 8  # BINUNICODE, and how much of the header it takes
@@ -138,7 +138,10 @@ def _large(count: int, size: int, at: int) -> bytes:
 
 
 ALL = [
-    Payload("safetensors and pickle", safetensors_and_pickle), Payload("tar and pickle", tar_and_pickle),
+    Payload("safetensors and pickle", safetensors_and_pickle),
+    Payload("safetensors and pickle: a zero byte in numbers", lambda marker: safetensors_and_pickle(marker, b"I1\0x\n0F1\0x\n0L1\0x\np7\0x\n0g7\0x\n0")),
+    Payload("safetensors and pickle: a long number", lambda marker: safetensors_and_pickle(marker, b"\x8b" + struct.pack("<I", 5000) + b"1" * 5000 + b"0")),
+    Payload("tar and pickle", tar_and_pickle),
     Payload("HDF5: an attribute of PyTables", _attribute(numpy.bytes_), "tables", module="tables"),
     Payload("HDF5: an attribute of any length", _attribute(_any_length), "tables", module="tables"),
     Payload("skops: a state that is code", state_of_skops, "skops"),

@@ -49,7 +49,15 @@ def might_be(member: Member) -> bool:
 
 
 class _Plain(InertUnpickler):
-    """As `pickle.load`, which knows no persistent references."""
+    """As `pickle.load`, which knows no persistent references, and no limits: where it goes on, this must."""
+
+    def load_long4(self) -> None:
+        """LONG4: however long it is."""
+        self.source.skip(int.from_bytes(self.source.exact(4), "little"))
+        self.append(0)
+
+    def _remember(self, place: int) -> None:
+        self.memo[place] = self.stack[-1]
 
     def persistent_load(self, pid: Any) -> Any:
         """What follows is never reached."""
@@ -214,8 +222,9 @@ def _plain(member: Member) -> InertUnpickler:
         reader = _Plain(source)
         try:
             reader.load()
-        except Unreadable:
-            pass
+        except Unreadable as error:
+            if error.rule == "budget":  # of memory: nobody knows what follows
+                raise
     return reader
 
 
