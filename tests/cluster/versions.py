@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import sys
 import threading
@@ -19,7 +20,8 @@ _WORKERS = 20
 def main(url: str, rate: float, host: str, keep: bool) -> None:
     found: list[tuple[float, str]] = []
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a handler that sets an event may wait for itself
+    parent = os.getppid()
     until = time.monotonic() + 20
     while Client(url, host, keep=False).ask().startswith("failed") and time.monotonic() < until:
         time.sleep(0.05)  # a new address takes a moment
@@ -30,8 +32,9 @@ def main(url: str, rate: float, host: str, keep: bool) -> None:
     for worker in workers:
         worker.start()
     print("started", flush=True)
-    while not stop.wait(0.2):
+    while signal.sigtimedwait({signal.SIGTERM}, 1) is None and os.getppid() == parent:
         pass
+    stop.set()
     for worker in workers:
         worker.join()
     print(json.dumps(found))
