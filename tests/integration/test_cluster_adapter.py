@@ -75,8 +75,17 @@ def test_trouble_that_lasts_is_named(server: Server, api: ApiServer) -> None:
 def test_refusals_are_not_asked_again(server: Server, api: ApiServer, code: int) -> None:
     server.answers = [status(code, "X", "because")]
     with pytest.raises(ApiError, match="because") as caught:
-        api.patch(NAME, {"data": {}})
+        api.patch(NAME, {"metadata": {"resourceVersion": "1"}, "data": {}})
     assert (caught.value.code, caught.value.reason, len(server.seen)) == (code, "X", 1)
+
+
+def test_a_patch_that_names_no_version_is_tried_again_at_a_conflict(server: Server, api: ApiServer) -> None:
+    server.answers = [status(409, "Conflict")] * 2 + [{"body": config("8", a="1")}]
+    assert api.patch(NAME, {"data": {"a": "1"}}).object["data"] == {"a": "1"}
+    assert len(server.seen) == 3
+    server.answers = [status(409, "Conflict", "busy")] * 20
+    with pytest.raises(ApiError, match="busy"):
+        api.patch(NAME, {"data": {"a": "1"}})
 
 
 def test_an_object_that_does_not_fit_its_schema_is_no_trouble_of_the_server(server: Server, api: ApiServer) -> None:
