@@ -24,6 +24,7 @@ from ml_deploy.releases.records import Records
 
 RATE = 20  # requests a second
 _LOOK = 0.5  # seconds for which clients look at what is left
+_LEARNT = 2.0  # seconds in which all nodes have learnt of what the run before switched
 _KINDS = (("apps/v1", "Deployment"), ("v1", "Service"), ("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Pod"))
 
 
@@ -52,7 +53,7 @@ class Drill:
     def __init__(self, place: Place) -> None:
         self.place, self.runner = place, place.runner
         self.old = self.new = self.url = ""
-        self.late: set[str] = set()  # what pods of the run before may still answer
+        self.before: set[str] = set()  # what was answered in the run before
         self._versions = 0
 
     def objects(self, version: str) -> list[Object]:
@@ -106,6 +107,7 @@ class Drill:
         """One run that is killed, and the next one; in a line."""
         self.new = self.version()
         self.prepare()
+        begun = time.monotonic()
         with self.users() as users:
             killed = self.run(self.runner.dying(when, at))
             died, start = killed.code == -signal.SIGKILL, time.monotonic()
@@ -115,11 +117,13 @@ class Drill:
             serves = self.again(when)
             seconds = time.monotonic() - end
             time.sleep(_LOOK)
-        allowed |= self.answers() | self.late
+        allowed |= self.answers()
         served = "/".join(sorted(users.between(start, end)))
-        assert served and users.failures() == [] and set(users.total) <= allowed, f"{users.total} {killed.log}"
+        learnt = set() if self.keeps else set(users.between(begun + _LEARNT, time.monotonic()))
+        assert served and users.failures() == [] and learnt <= allowed, f"{users.total} {killed.log}"
+        assert set(users.total) <= allowed | self.before, f"{users.total} {killed.log}"
         self.settled(serves)
-        self.old, self.late = serves, allowed if self.keeps else set()
+        self.old, self.before = serves, allowed
         last = killed.log.strip().rpartition("\n")[2]
         return f"killed {when} {last if died else 'all'}: {served} served; {seconds:.1f} s later: {serves or 'gone'}"
 
