@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ml_deploy.releases.cluster import Object
+import pytest
+
+from ml_deploy.adapters.cluster import ApiServer, connect
+from ml_deploy.releases.cluster import ClusterAccess, Object
 
 KINDS = {"resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True},
                        {"name": "pods", "kind": "Pod", "namespaced": True}]}  # fmt: skip
@@ -103,3 +106,19 @@ def serving() -> Iterator[Server]:
     httpd.shutdown()
     thread.join()
     httpd.server_close()
+
+
+def kubeconfig(port: int, user: str = "{token: first}") -> str:
+    """One that leads here."""
+    return (
+        f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n"
+        f"users: [{{name: u, user: {user}}}]\n"
+        "contexts: [{name: x, context: {cluster: c, user: u, namespace: ml}}]\ncurrent-context: x\n"
+    )
+
+
+def to(text: str, context: str = "") -> ApiServer:
+    """The adapter, by a kubeconfig's path or text."""
+    return connect(
+        ClusterAccess(kubeconfig=text, context=context), lambda: pytest.fail("no Azure here"), lambda _s: None
+    )

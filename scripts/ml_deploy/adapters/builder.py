@@ -34,8 +34,13 @@ def buildx_version() -> str:
     return version[1] if version else "unknown"
 
 
-def context_host() -> str:
-    """The engine's address in the docker context in use (rootless engines, Docker Desktop); empty for the default."""
+def engine_environment() -> dict[str, str]:
+    """The environment for docker-py, which knows nothing of docker contexts (rootless engines, Docker Desktop)."""
+    host = os.environ.get("DOCKER_HOST") or _context_host()
+    return {**os.environ, **({"DOCKER_HOST": host} if host else {})}
+
+
+def _context_host() -> str:
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
         chosen = os.environ.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text())["currentContext"]

@@ -91,8 +91,7 @@ class DockerEngine:
         if self._connected is None:
             import docker
 
-            host = os.environ.get("DOCKER_HOST") or builder.context_host()
-            self._connected = docker.from_env(environment={**os.environ, **({"DOCKER_HOST": host} if host else {})})
+            self._connected = docker.from_env(environment=builder.engine_environment())
         return self._connected
 
     def _ping(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -53,9 +52,13 @@ def stored_credential(host: str) -> tuple[str, str, str] | None:
 
 
 def insecure(host: str) -> bool:
-    """Whether the engine is configured to reach the host without TLS (`insecure-registries`)."""
+    """Whether the engine reaches the host without TLS: it is this machine, or listed in `insecure-registries`."""
     from docker.errors import DockerException
 
+    name = urlsplit(f"//{host}").hostname or ""
+    address = _address(name)
+    if name == "localhost" or name.endswith(".localhost") or (address and address.is_loopback):
+        return True
     try:
         config: dict[str, Any] = _client(10.0).info().get("RegistryConfig") or {}
     except (DockerException, OSError):
@@ -63,11 +66,15 @@ def insecure(host: str) -> bool:
     index = (config.get("IndexConfigs") or {}).get(host)
     if index is not None:
         return not index.get("Secure", True)
+    nets = config.get("InsecureRegistryCIDRs") or ()
+    return address is not None and any(address in ipaddress.ip_network(net) for net in nets)
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return any(address in ipaddress.ip_network(net) for net in config.get("InsecureRegistryCIDRs") or ())
+        return None
 
 
 def _client(seconds: float) -> Any:
@@ -76,6 +83,5 @@ def _client(seconds: float) -> Any:
 
     from ml_deploy.adapters import builder
 
-    host = os.environ.get("DOCKER_HOST") or builder.context_host()
-    env = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
+    env = builder.engine_environment()
     return APIClient(**kwargs_from_env(environment=env), version="auto", timeout=max(1, round(seconds)))

@@ -7,18 +7,17 @@ distribution specification says: no sign-in, Basic, or a token from the realm it
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from ml_deploy.adapters.azure import ACR_SCOPE, claims
 from ml_deploy.adapters.rest import ATTEMPTS, Rest, decoded, retry_after
 from ml_deploy.errors import AuthFailed, Forbidden, MlDeployError, RegistryError, Unreachable
-from ml_deploy.images.reference import DOCKER_HUB
+from ml_deploy.images.reference import DOCKER_HUB, is_host
 from ml_deploy.images.registry import Manifest, PushEvent, RegistryAccess
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class HttpRegistry:
     def host(self) -> str:
         """The login server; for an Azure registry's name it is looked up, else made of name and suffix."""
         name = self._access.registry
-        if _is_host(name):
+        if is_host(name):
             return name.lower()
         try:
             found = self._azure.registry(name)
@@ -157,8 +156,6 @@ class HttpRegistry:
         )
 
     def _plain_http_allowed(self) -> bool:
-        if _is_loopback(self.host):
-            return True
         from ml_deploy.adapters import pushing
 
         return pushing.insecure(self.host)
@@ -276,7 +273,7 @@ class HttpRegistry:
 
     def _abac(self) -> bool | None:
         """Whether the registry's permissions are per repository; None when ARM does not tell us."""
-        name = re.split(r"[.:-]", self.host)[0] if _is_host(self._access.registry) else self._access.registry
+        name = re.split(r"[.:-]", self.host)[0] if is_host(self._access.registry) else self._access.registry
         try:
             found = self._azure.registry(name)
         except MlDeployError:
@@ -394,16 +391,3 @@ def said(answer: requests.Response) -> str:
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):
         return f"{errors[0].get('code', answer.status_code)}: {str(errors[0].get('message', ''))[:200]}"
     return f"HTTP {answer.status_code}"
-
-
-def _is_host(name: str) -> bool:
-    return "." in name or ":" in name or name == "localhost"
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether the engine takes the host for this machine, where it does without TLS."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")

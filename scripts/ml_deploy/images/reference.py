@@ -108,8 +108,13 @@ def _split_registry(rest: str) -> tuple[str, str]:
     return registry, after
 
 
+def is_host(name: str) -> bool:
+    """Whether a name is that of a registry's host (`localhost`, `r.example.com`, `r:5000`)."""
+    return "." in name or ":" in name or name == "localhost"
+
+
 def _is_registry(first: str) -> bool:
-    return "." in first or ":" in first or first == "localhost" or first != first.lower()
+    return is_host(first) or first != first.lower()
 
 
 def _check_repository(text: str, registry: str, repository: str) -> None:
