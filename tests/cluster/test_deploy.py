@@ -153,7 +153,7 @@ def test_an_image_that_does_not_exist_ends_at_once(cluster: ApiServer, busybox: 
     missing = busybox.rpartition(":")[0] + "@sha256:" + "0" * 64
     started = time.monotonic()
     bad = deploy(web(busybox), service(), image=missing)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 20, bad.log
     assert (bad.code, bad.outputs["reason"], bad.outputs["status"]) == (11, "rollout", "failed"), bad.log
     assert "does not exist" in bad.log and "was it pushed" in bad.log
     assert "pods of the version before serve" in bad.log and answer(cluster) == "v1"
