@@ -6,5 +6,5 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/.."
 env=$(python3 -E -s -u -X utf8 scripts/bootstrap.py base lint signing dev)
 export PATH="$env/bin:$PATH"
-[ $# -gt 0 ] || set -- -n 2 --dist loadfile  # all of it, on two cores
+[ $# -gt 0 ] || set -- -n 3 --dist loadfile  # all of it, on two cores: much of it waits
 exec "$env/bin/python" -s -X utf8 -m pytest "$@"
