@@ -2,9 +2,9 @@
 
 No request of the clients may be answered by another version than those that are there, and no two may fail: so it is
 seen that something serves whenever a run was killed, and until the next one has finished the work. One refused connection
-in some dozens of cases is told with `-rP` and forgiven. It is the node's: a capture shows the load balancer's own address
-refuse it, so while the node's proxy wrote its rules the connection was led to no pod at all. (That address is local here;
-where it is a cloud's, the client would try again.) That none fails while nothing is killed is for the tests of traffic.
+in some dozens of cases is told with `-rP` and forgiven: where the address of a load balancer is the node's own, a connection is
+refused that comes in the milliseconds while kube-proxy rewrites `KUBE-SERVICES` for some other Service (traced). That none
+fails while nothing is killed is for the tests of traffic.
 """
 
 from __future__ import annotations
