@@ -131,7 +131,7 @@ class BackToRolling(BlueGreen):
 class WayBack(Rollback, BlueGreen):
     """A rollback to the colour that stands ready."""
 
-    writes = 17
+    writes = 16
 
 
 class AutomaticWayBack(AutomaticRollback, BlueGreen):
