@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.integration.api_double import Server, config, kubeconfig, serving, status, to
 
+from ml_deploy.adapters.kubeconfig import Endpoint, endpoint, find
 from ml_deploy.errors import AuthFailed, InputError
 from ml_deploy.releases.cluster import Ref
 
@@ -121,3 +122,64 @@ def test_a_context_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(InputError, match="no context 'y'") as caught:
         to(kubeconfig(1), context="y")
     assert "x" in caught.value.hint
+
+
+# several files in KUBECONFIG
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """Two folders with files of the same names."""
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        plugin(folder, f'echo "{{\\"status\\": {{\\"token\\": \\"plugin of {folder.name}\\"}}}}"')
+        for name in ("ca.pem", "cert.pem", "key.pem", "token"):
+            (folder / name).write_text(f"{name} of {folder.name}")
+    yield tmp_path / "a", tmp_path / "b"
+
+
+def of_both(folders: tuple[Path, Path], user: str) -> Endpoint:
+    """The endpoint of a context in the first file, whose cluster and user are in the second."""
+    one, other = (folder / "config" for folder in folders)
+    one.write_text("clusters: []\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n")
+    other.write_text(
+        "clusters: [{name: c, cluster: {server: 'https://here', certificate-authority: ca.pem}}]\n"
+        f"users: [{{name: u, user: {user}}}]\n"
+    )
+    return endpoint(find("", {"KUBECONFIG": f"{one}:{one.parent / 'none'}:{other}"}))
+
+
+def test_paths_are_relative_to_the_file_that_they_are_written_in(folders: tuple[Path, Path]) -> None:
+    found = of_both(folders, "{client-certificate: cert.pem, client-key: ./key.pem, tokenFile: ../b/token}")
+    proof = found.credentials
+    assert (found.ca, proof.certificate, proof.key) == ("ca.pem of b", "cert.pem of b", "key.pem of b")
+    assert proof.token and proof.token(False) == "token of b"
+    proof = of_both(folders, f"{{tokenFile: '{folders[0]}/token'}}").credentials
+    assert proof.token and proof.token(False) == "token of a"
+
+
+@pytest.mark.parametrize("command", ["./plugin", "../b/plugin"])
+def test_a_plugin_with_a_slash_is_looked_for_there_too(folders: tuple[Path, Path], command: str) -> None:
+    found = of_both(folders, f"{{exec: {{command: {command}}}}}").credentials
+    assert found.token and found.token(False) == "plugin of b"
+
+
+def test_a_plugin_without_a_slash_is_on_the_path_alone(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AuthFailed, match="`plugin`, which is not installed"):
+        of_both(folders, "{exec: {command: plugin}}")
+    monkeypatch.setenv("PATH", str(folders[0]), prepend=":")
+    found = of_both(folders, "{exec: {command: plugin}}").credentials
+    assert found.token and found.token(False) == "plugin of a"
+
+
+def test_a_kubeconfig_beside_us_names_a_plugin_beside_us(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_both(folders, "{exec: {command: ./plugin}}")
+    with (folders[1] / "config").open("a") as file:
+        file.write("contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n")
+    monkeypatch.chdir(folders[1])
+    found = endpoint(find("config", {})).credentials
+    assert found.token and found.token(False) == "plugin of b"

@@ -8,7 +8,6 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_deploy.adapters import kube_discovery, kube_errors, kubeconfig
@@ -52,8 +51,8 @@ def connect(access: ClusterAccess, azure: Callable[[], Azure], mask: Callable[[s
     if access.cluster_name:
         endpoint = _aks(access, azure())
     else:
-        config, folder = kubeconfig.find(access.kubeconfig, os.environ)
-        endpoint = kubeconfig.endpoint(config, folder, context=access.context, namespace=access.namespace)
+        config = kubeconfig.find(access.kubeconfig, os.environ)
+        endpoint = kubeconfig.endpoint(config, context=access.context, namespace=access.namespace)
     for secret in (endpoint.credentials.key, endpoint.credentials.basic):
         mask(secret)
     return ApiServer(Http(endpoint, mask))
@@ -62,7 +61,7 @@ def connect(access: ClusterAccess, azure: Callable[[], Azure], mask: Callable[[s
 def _aks(access: ClusterAccess, azure: Azure) -> kubeconfig.Endpoint:
     """An AKS cluster through ARM; clusters with Entra are handed bearer tokens of ours, so no plugin is needed."""
     given = azure.aks(access.resource_group, access.cluster_name)
-    endpoint = kubeconfig.endpoint(given.kubeconfig, Path(), namespace=access.namespace)
+    endpoint = kubeconfig.endpoint(given.kubeconfig, namespace=access.namespace)
     if given.scope:
         tokens = kubeconfig.Credentials(lambda _fresh: azure.token(given.scope), renewable=True)
         endpoint = replace(endpoint, credentials=tokens)

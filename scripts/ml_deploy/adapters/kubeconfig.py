@@ -55,28 +55,27 @@ class Endpoint:
     credentials: Credentials = field(default_factory=Credentials, repr=False)
 
 
-def find(kubeconfig: str, env: Mapping[str, str]) -> tuple[Config, Path]:
-    """The kubeconfig (path or text; else KUBECONFIG, else ~/.kube/config) and the folder its paths are relative to.
+def find(kubeconfig: str, env: Mapping[str, str]) -> Config:
+    """The kubeconfig (path or text; else KUBECONFIG, else ~/.kube/config), with absolute paths.
 
-    Raises InputError when it cannot be read.
+    A path is relative to the folder of the file that it is written in, in a text to the working directory. Raises InputError when it cannot be read.
     """
     if "clusters:" in kubeconfig or "\n" in kubeconfig.strip() or kubeconfig.lstrip().startswith("{"):
-        return _parse(kubeconfig, "the input `kubeconfig`"), Path()
+        return _anchored(_parse(kubeconfig, "the input `kubeconfig`"), Path())
     if len(kubeconfig) > _LONGEST_PATH:
         raise InputError(
             "The input `kubeconfig` is neither a path nor the text of a kubeconfig.",
             hint="If it is a kubeconfig in base64, decode it first, or store it as plain text.",
         )
     if kubeconfig:
-        path = Path(kubeconfig).expanduser()
-        return _parse(_text(path), str(path)), path.parent
+        return _read(Path(kubeconfig).expanduser())
     paths = [Path(p) for p in env.get("KUBECONFIG", "").split(os.pathsep) if p and Path(p).is_file()]
     home = Path(env.get("HOME") or "~").expanduser() / ".kube" / "config"
     paths = paths or ([home] if home.is_file() else [])
     if paths:
-        return _merged([_parse(_text(path), str(path)) for path in paths]), paths[0].parent
+        return _merged([_read(path) for path in paths])
     if env.get("KUBERNETES_SERVICE_HOST") and (_ACCOUNT / "token").is_file():
-        return _own_account(env), _ACCOUNT
+        return _anchored(_own_account(env), _ACCOUNT)
     raise InputError(
         "No cluster is named: neither `kubeconfig` nor `resource-group` and `cluster-name` is set, "
         "and there is no KUBECONFIG in the environment.",
@@ -84,7 +83,7 @@ def find(kubeconfig: str, env: Mapping[str, str]) -> tuple[Config, Path]:
     )
 
 
-def endpoint(config: Config, folder: Path, *, context: str = "", namespace: str = "") -> Endpoint:
+def endpoint(config: Config, *, context: str = "", namespace: str = "") -> Endpoint:
     """The endpoint of one context (the current one by default). Raises InputError for what is not there."""
     name = context or config.get("current-context") or ""
     contexts = {c.get("name"): c.get("context") or {} for c in config.get("contexts") or []}
@@ -103,9 +102,9 @@ def endpoint(config: Config, folder: Path, *, context: str = "", namespace: str 
         raise InputError(f"The kubeconfig's cluster {chosen.get('cluster')!r} has no server address.")
     return Endpoint(
         server=server, namespace=namespace or chosen.get("namespace") or "default", context=name,
-        ca=_material(cluster, "certificate-authority", folder), insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        ca=_material(cluster, "certificate-authority"), insecure=bool(cluster.get("insecure-skip-tls-verify")),
         tls_name=str(cluster.get("tls-server-name") or ""), proxy=str(cluster.get("proxy-url") or ""),
-        credentials=_credentials(user, cluster, folder),
+        credentials=_credentials(user, cluster),
     )  # fmt: skip
 
 
@@ -134,6 +133,28 @@ def _parse(text: str, source: str) -> Config:
             hint="`kubeconfig` takes a path or the kubeconfig's text, as `kubectl config view --raw` prints it.",
         )
     return config
+
+
+def _read(path: Path) -> Config:
+    return _anchored(_parse(_text(path), str(path)), path.parent)
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """The kubeconfig with absolute paths; a plugin's name without a slash stays, for it is found on the PATH."""
+    for entry in config.get("clusters") or []:
+        _anchor(entry.get("cluster"), folder, "certificate-authority")
+    for entry in config.get("users") or []:
+        user = entry.get("user") or {}
+        _anchor(user, folder, "client-certificate", "client-key", "tokenFile")
+        if "/" in str((user.get("exec") or {}).get("command")):
+            _anchor(user["exec"], folder, "command")
+    return config
+
+
+def _anchor(holder: Config | None, folder: Path, *keys: str) -> None:
+    for key in keys:
+        if holder and holder.get(key):
+            holder[key] = str(folder.absolute() / holder[key])
 
 
 def _merged(configs: list[Config]) -> Config:
@@ -170,24 +191,24 @@ def _named(config: Config, section: str, key: str, name: object) -> Config:
     raise InputError(f"The kubeconfig's context names {key} {name!r}, which is not in it.")
 
 
-def _material(holder: Config, key: str, folder: Path) -> str:
+def _material(holder: Config, key: str) -> str:
     """PEM text from `KEY-data` (base64) or from the file `KEY`."""
     if holder.get(f"{key}-data"):
         try:
             return base64.b64decode("".join(str(holder[f"{key}-data"]).split()), validate=True).decode()
         except ValueError as error:
             raise InputError(f"The kubeconfig's {key}-data is not base64.") from error
-    return _text(folder / holder[key]) if holder.get(key) else ""
+    return _text(Path(holder[key])) if holder.get(key) else ""
 
 
-def _credentials(user: Config, cluster: Config, folder: Path) -> Credentials:
-    certificate, key = _material(user, "client-certificate", folder), _material(user, "client-key", folder)
+def _credentials(user: Config, cluster: Config) -> Credentials:
+    certificate, key = _material(user, "client-certificate"), _material(user, "client-key")
     if user.get("tokenFile"):  # kubelet and CI systems rotate it
-        return Credentials(lambda _fresh: _text(folder / user["tokenFile"]).strip(), certificate, key, renewable=True)
+        return Credentials(lambda _fresh: _text(Path(user["tokenFile"])).strip(), certificate, key, renewable=True)
     if user.get("token"):
         return Credentials(lambda _fresh: str(user["token"]), certificate, key)
     if user.get("exec"):
-        return _Plugin(user["exec"], cluster, folder).credentials()
+        return _Plugin(user["exec"], cluster).credentials()
     if user.get("auth-provider"):
         return Credentials(_provider(user["auth-provider"]))
     if user.get("username"):
@@ -217,8 +238,8 @@ def _provider(spec: Config) -> TokenSource:
 class _Plugin:
     """A client-go credential plugin: a command that prints an ExecCredential."""
 
-    def __init__(self, spec: Config, cluster: Config, folder: Path) -> None:
-        self._spec, self._cluster, self._folder = spec, cluster, folder
+    def __init__(self, spec: Config, cluster: Config) -> None:
+        self._spec, self._cluster = spec, cluster
         self._status: Config = {}
 
     def credentials(self) -> Credentials:
@@ -238,8 +259,7 @@ class _Plugin:
 
     def _run(self) -> Config:
         command = str(self._spec.get("command") or "")
-        local = "/" in command and not command.startswith("/")
-        argv = [str(self._folder / command) if local else command, *map(str, self._spec.get("args") or [])]
+        argv = [command, *map(str, self._spec.get("args") or [])]
         extra = {str(e["name"]): str(e["value"]) for e in self._spec.get("env") or []}
         try:
             done = subprocess.run(
