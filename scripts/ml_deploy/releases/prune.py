@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ml_deploy.errors import NoRelease
 from ml_deploy.releases import removal
+from ml_deploy.releases.before_traffic import ROLE
 from ml_deploy.releases.cluster import Cluster, Object
 from ml_deploy.releases.colours import base_of
 from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, JUDGED_GOOD, SUPERSEDED, Release, key, ref_of
@@ -56,7 +57,7 @@ def planned(cluster: Cluster, records: Records, releases: Sequence[Release], obj
             if key(ref) in kept or key(ref) in goes or key(ref) in stays or is_twin(obj, objects):
                 continue
             live = cluster.get(ref)
-            if live is None:
+            if live is None or is_canary(live):
                 continue
             namespaced, uid = removal.is_namespaced(cluster, ref), _uid(release, key(ref), live)
             reason = removal.protected(live, release.app, namespaced=namespaced, uid=uid)
@@ -74,13 +75,14 @@ def _uid(release: Release, name: str, live: Object) -> str:
 
 
 def is_twin(obj: Object, objects: Sequence[Object]) -> bool:
-    """Whether this is another colour of, or the canary beside, an object of the release: strategies see to those."""
+    """Whether this is another colour of an object of the release, or its plain self: blue-green sees to those."""
     same = [one for one in objects if one["kind"] == obj["kind"]]
-    return bool(base_of(obj)) or any(_plain(one) == _plain(obj) for one in same)
+    return bool(base_of(obj)) or any(base_of(one) == obj["metadata"]["name"] for one in same)
 
 
-def _plain(obj: Object) -> str:
-    return base_of(obj) or str(obj["metadata"]["name"]).removesuffix("-canary")
+def is_canary(live: Object) -> bool:
+    """Whether this is part of a canary of ours, to which its strategy sees; others may be called so, too."""
+    return (live["metadata"].get("labels") or {}).get(ROLE) == "canary"
 
 
 def carry_out(cluster: Cluster, pruning: Pruning, *, tell: Callable[[str], None]) -> tuple[str, ...]:

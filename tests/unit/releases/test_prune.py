@@ -124,12 +124,37 @@ def test_what_is_gone_already_is_not_spoken_of() -> None:
 
 
 @pytest.mark.parametrize("ours", ["web", "web-green"])
-@pytest.mark.parametrize("theirs", ["web", "web-blue", "web-canary"])
-def test_colours_and_canaries_are_left_to_their_strategy(ours: str, theirs: str) -> None:
+@pytest.mark.parametrize("theirs", ["web", "web-blue"])
+def test_colours_are_left_to_their_strategy(ours: str, theirs: str) -> None:
     found = planned(
         FakeCluster(live("Deployment", theirs)), [release(coloured("Deployment", theirs))], coloured("Deployment", ours)
     )
     assert found == prune.Pruning()
+
+
+@pytest.mark.parametrize(("labels", "goes"), [({}, 1), ({"ml-deploy/role": "canary"}, 0)])
+def test_a_canary_of_ours_is_left_to_its_strategy_and_what_users_called_so_goes(
+    labels: dict[str, str], goes: int
+) -> None:
+    there = live("Deployment", "web-canary", labels={"ml-deploy/app": "wine", **labels})
+    found = planned(FakeCluster(there), [release(obj("Deployment", "web-canary"))], obj("Deployment", "web"))
+    assert len(found.goes) == goes and found.stays == ()
+
+
+def test_a_name_in_another_namespace_is_another_object() -> None:
+    elsewhere = obj("Deployment", "web")
+    elsewhere["metadata"]["namespace"] = "other"
+    there = live("Deployment", "web", namespace="other")
+    old = Release(
+        "wine", "ml", 1, "deployed", activated=1, objects=(elsewhere,), uids={"/Deployment/other/web": "u-web"}
+    )
+    assert planned(FakeCluster(there), [old], obj("Deployment", "web")).goes == (there,)
+
+
+def test_what_stands_beside_a_users_own_canary_goes_too() -> None:
+    there = live("Deployment", "web")
+    found = planned(FakeCluster(there), [release(obj("Deployment", "web"))], obj("Deployment", "web-canary"))
+    assert found.goes == (there,)
 
 
 def test_the_release_before_and_those_behind_one_that_never_finished() -> None:
