@@ -54,8 +54,8 @@ class Runner:
     cluster: ApiServer
     program: Sequence[str | Path] = (MAIN,)
 
-    def dying(self, when: str, at: int) -> Runner:
-        """One whose runs are killed `before` or `after` a write."""
+    def dying(self, when: str, at: int | str) -> Runner:
+        """One whose runs are killed `before` or `after` a write: the N-th, or the first that begins so."""
         return replace(self, program=(_DYING, when, str(at)))
 
     def deploy(self, *objects: Object, **inputs: str) -> Step:

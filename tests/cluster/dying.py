@@ -1,6 +1,7 @@
 """A command that is killed: run as main.py runs it, it SIGKILLs itself before or after its N-th write.
 
 usage: dying.py before|after N COMMAND          (inputs in the environment, as main.py has them)
+       dying.py before|after "DELETE /apis" COMMAND     at the first write that begins so
 
 Each write is printed. A run with fewer writes ends as the command does.
 """
@@ -30,7 +31,7 @@ from ml_deploy.wiring import Wiring
 class Dying(ApiServer):
     """Kills its own process before or after the N-th request that changes something."""
 
-    when, at, writes = "", 0, 0
+    when, at, writes = "", "", 0
 
     def _send(self, method: str, path: str, body: object = None, **options: Any) -> Response:
         harmless = method == "GET" or "selfsubject" in path or "dryRun" in (options.get("query") or {})
@@ -38,13 +39,14 @@ class Dying(ApiServer):
             return super()._send(method, path, body, **options)
         self.writes += 1
         print(f"write {self.writes}: {method} {path}")
-        self._die("before")
+        due = self.at == str(self.writes) or f"{method} {path}".startswith(self.at)
+        self._die("before", due)
         response = super()._send(method, path, body, **options)
-        self._die("after")
+        self._die("after", due)
         return response
 
-    def _die(self, moment: str) -> None:
-        if self.writes == self.at and self.when == moment:
+    def _die(self, moment: str, due: bool) -> None:
+        if due and self.when == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -54,7 +56,7 @@ class Doomed(Wiring):
     def cluster(self, access: ClusterAccess) -> Cluster:
         server = connect(access, lambda: sys.exit("no Azure here"), lambda _: None)
         dying = Dying(server._http)
-        dying.when, dying.at = sys.argv[1], int(sys.argv[2])
+        dying.when, dying.at = sys.argv[1], sys.argv[2]
         return dying
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -184,3 +185,18 @@ def test_a_promotion_that_fails_goes_back(runner: Runner, busybox: str) -> None:
     assert "canary: promoted" in second.log and "Revision 1 serves again" in second.log
     runner.plain("v1", 2)
     assert states(runner.cluster) == {2: "rolled-back", 1: "deployed"}
+
+
+def test_what_is_promoted_is_not_rejected_and_what_a_killed_promotion_left_goes(runner: Runner, busybox: str) -> None:
+    """The new version wants fewer pods than the stable one had: nothing gives it those back."""
+    deploy(runner.cluster, app(busybox, replicas=4), public())
+    assert runner.canary(app(busybox, "v2"), public(), steps="50").code == 0
+    killed = runner.dying("before", "DELETE /apis/apps/v1/").decide("promote")
+    assert killed.code == -signal.SIGKILL and runner.live("Deployment", "web-canary"), killed.log
+    assert states(runner.cluster)[2] == "deployed"
+    rejected = runner.decide("reject", revision="2")
+    assert (rejected.code, rejected.outputs["reason"]) == (15, "no-release"), rejected.log
+    assert "Revision 2 of web is promoted already: no canary is left to reject" in rejected.log
+    assert "what is left of a promoted canary is removed" in rejected.log and "`rollback`" in rejected.log
+    runner.plain("v2", 2)
+    assert states(runner.cluster)[2] == "deployed"

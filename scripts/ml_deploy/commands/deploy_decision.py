@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_deploy.checks import cases
@@ -10,12 +11,13 @@ from ml_deploy.commands.deploy_inputs import Inputs
 from ml_deploy.commands.deploy_report import Reporter, Result
 from ml_deploy.commands.one_at_a_time import alone
 from ml_deploy.commands.ports import Adapters
-from ml_deploy.errors import MlDeployError
+from ml_deploy.errors import MlDeployError, NoRelease
 from ml_deploy.releases.cluster import ApiError, Cluster
 from ml_deploy.releases.deployment import Deployment, Progress
+from ml_deploy.releases.history import Release
 from ml_deploy.releases.records import Records
 from ml_deploy.releases.rejection import reject
-from ml_deploy.releases.stage import Stage
+from ml_deploy.releases.stage import Plan, Stage
 from ml_deploy.releases.strategies import canary_records, canary_trial
 
 
@@ -30,10 +32,12 @@ def run(inputs: Inputs, adapters: Adapters, report: Reporter) -> Result:
     with alone(inputs, adapters, cluster, report.tell, patience=until - clock.monotonic()):
         records = Records(cluster, cluster.namespace, inputs.app, clock=clock)
         history = records.all()
-        release, done = canary_records.meant(history, inputs.app, inputs.action, inputs.revision)
+        nothing = Plan(app=inputs.app, objects=())
+        stage = Stage(cluster, nothing, clock, until, report.tell, Progress(), records)
+        release, done = _meant(inputs, history, stage)
         report.images = release.images
-        plan = deploy_plan.of_promotion(inputs, adapters, release, asked)
-        stage = Stage(cluster, plan, clock, until, report.tell, Progress(release=release), records)
+        stage.plan = plan = deploy_plan.of_promotion(inputs, adapters, release, asked)
+        stage.progress.release = release
         if done:
             if canary_records.undecided(history) is None:  # else it is a later one's canary that is there
                 canary_trial.clean(stage)  # of a run that was killed at the very end
@@ -46,6 +50,16 @@ def run(inputs: Inputs, adapters: Adapters, report: Reporter) -> Result:
         except (MlDeployError, ApiError) as error:
             raise report.failed(error, deployment.progress) from error
     return report.succeeded(cluster, progress)
+
+
+def _meant(inputs: Inputs, history: Sequence[Release], stage: Stage) -> tuple[Release, bool]:
+    """See `canary_records.meant`. Where none is left to reject, what a promotion killed at its very end left goes, too."""
+    try:
+        return canary_records.meant(history, inputs.app, inputs.action, inputs.revision)
+    except NoRelease:
+        if inputs.action == "reject" and canary_records.any_of(history):
+            canary_trial.clean(stage)
+        raise
 
 
 def _rejected(report: Reporter, cluster: Cluster, stage: Stage, why: str) -> Result:

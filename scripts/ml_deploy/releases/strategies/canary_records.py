@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ml_deploy.errors import Conflict, NoRelease
-from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, JUDGED_GOOD, ROLLED_BACK, WAITING, Release
+from ml_deploy.releases.history import (
+    DEPLOYED,
+    DEPLOYING,
+    FAILED,
+    JUDGED_GOOD,
+    ROLLED_BACK,
+    WAITING,
+    Release,
+    current_of,
+)
 
 _DONE = {"promote": (DEPLOYED, JUDGED_GOOD), "reject": (FAILED, ROLLED_BACK)}
 
@@ -40,6 +49,11 @@ def refuse_waiting(history: Iterable[Release]) -> None:
         )
 
 
+def is_promoted(release: Release | None) -> bool:
+    """Whether a release was a canary and serves all users by now."""
+    return release is not None and release.strategy == "canary" and release.state in _DONE["promote"]
+
+
 def meant(history: Sequence[Release], app: str, action: str, revision: int | None) -> tuple[Release, bool]:
     """The release to promote or reject, and whether that was done already (a job that is run again).
 
@@ -57,6 +71,14 @@ def meant(history: Sequence[Release], app: str, action: str, revision: int | Non
             hint="Somebody deployed meanwhile: decide on that one, or leave `revision` out.",
         )
     rows = "\n".join(f"- {one.row()}" for one in history)
+    promoted = named if revision is not None else current_of(history)
+    if action == "reject" and promoted and is_promoted(promoted):
+        raise NoRelease(
+            f"Revision {promoted.revision} of {app} is promoted already: no canary is left to reject.",
+            hint="Run `rollback` to go back to the version before it.",
+            title="Already promoted",
+            details=f"Recorded revisions:\n\n{rows}",
+        )
     raise NoRelease(
         f"No canary of {app} waits" + (f"; revision {named.revision} is {named.state}" if named else "") + ".",
         hint="Check `app` and `namespace`; it may have been promoted, rejected or rolled back meanwhile.",

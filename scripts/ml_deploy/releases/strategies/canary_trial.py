@@ -10,8 +10,9 @@ from ml_deploy.errors import EndpointDown, MlDeployError, RolloutFailed, TimedOu
 from ml_deploy.releases import before_traffic, rehearsal, rollout
 from ml_deploy.releases.cluster import Object, Ref
 from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.record_secrets import REVISION
 from ml_deploy.releases.stage import Stage, Taken
-from ml_deploy.releases.strategies import canary_cut, canary_objects, canary_setup, routes
+from ml_deploy.releases.strategies import canary_cut, canary_objects, canary_records, canary_setup, routes
 from ml_deploy.releases.strategies.canary_edge import Edge
 from ml_deploy.releases.strategies.canary_setup import GATEWAY, ROUTE_API, Setup
 from ml_deploy.releases.strategies.canary_traffic import (
@@ -148,6 +149,12 @@ class Trial:
         canary = self._stage.cluster.get(self.canary)
         return not canary or not canary["spec"].get("replicas", 1)
 
+    def is_promoted(self) -> bool:
+        """Whether its release serves all users: what is left of such a canary has no traffic to give back."""
+        live = self._stage.cluster.get(self.canary)
+        number = live["metadata"]["labels"].get(REVISION) if live else None
+        return number is not None and canary_records.is_promoted(self._stage.records.find(int(number)))
+
     def remove(self) -> None:
         """Delete it. Traffic must be away before."""
         remove(self._stage.cluster, self._stage.plan.app)
@@ -197,8 +204,12 @@ def clean(stage: Stage) -> bool:
     trial = Trial.resume(stage)
     if trial:
         try:
-            stage.tell("a canary is taken out of traffic and removed")
-            trial.back()
+            if trial.is_promoted():
+                stage.tell("what is left of a promoted canary is removed")
+                stage.progress.share = 0
+            else:
+                stage.tell("a canary is taken out of traffic and removed")
+                trial.back()
         finally:
             trial.close()
     canary_cut.reopen(stage.cluster, stage.plan.app)  # in case somebody deleted the canary while it left

@@ -14,7 +14,16 @@ from ml_deploy.checks.http import Answer, Endpoint, EndpointAccess, Request
 from ml_deploy.checks.load import Load, Plan, Sample
 from ml_deploy.errors import Conflict, EndpointDown, NoRelease, WrongAnswers
 from ml_deploy.releases.cluster import Object, Ref
-from ml_deploy.releases.history import DEPLOYED, DEPLOYING, FAILED, ROLLED_BACK, WAITING, Release
+from ml_deploy.releases.history import (
+    DEPLOYED,
+    DEPLOYING,
+    FAILED,
+    JUDGED_GOOD,
+    ROLLED_BACK,
+    SUPERSEDED,
+    WAITING,
+    Release,
+)
 from ml_deploy.releases.selectors import selects
 from ml_deploy.releases.strategies import canary_objects, canary_records
 from ml_deploy.releases.strategies.canary_edge import Edge
@@ -106,6 +115,17 @@ def test_a_job_that_is_run_again_finds_its_work_done() -> None:
     for action, revision in (("promote", 2), ("reject", 3), ("promote", None), ("reject", 9)):
         with pytest.raises(NoRelease, match="No canary of churn waits"):
             canary_records.meant(history, "churn", action, revision)
+
+
+@pytest.mark.parametrize("revision", [None, 2])
+def test_one_that_is_promoted_is_not_rejected_and_the_way_back_is_named(revision: int | None) -> None:
+    history = [recorded(2, JUDGED_GOOD, strategy="canary", activated=2), recorded(1, SUPERSEDED, activated=1)]
+    with pytest.raises(NoRelease, match="Revision 2 of churn is promoted already: no canary is left") as caught:
+        canary_records.meant(history, "churn", "reject", revision)
+    assert "`rollback`" in caught.value.hint
+    rolled_out = [recorded(2, DEPLOYED, strategy="rolling", activated=2)]
+    with pytest.raises(NoRelease, match="No canary of churn waits"):
+        canary_records.meant(rolled_out, "churn", "reject", revision)
 
 
 def test_what_a_cancelled_run_left_is_rejected_and_not_promoted() -> None:
