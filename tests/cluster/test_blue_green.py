@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from ml_deploy.adapters.cluster import ApiServer
 from ml_deploy.releases import restore
 from ml_deploy.releases.cluster import Object, Ref
 from ml_deploy.releases.records import Records
-from ml_deploy.releases.wait import wait_ready
+from ml_deploy.releases.wait import Until, wait_ready
 
 
 @contextmanager
@@ -34,9 +34,7 @@ def roll_back(cluster: ApiServer, to: int | None = None) -> restore.Restored:
     assert current
     target = restore.choose(history, current) if to is None else restore.named(history, to)
 
-    def ready(objects: Sequence[Object]) -> None:
-        wait_ready(cluster, objects, seconds=30, clock=time, tell=print)
-
+    ready = Until(cluster, time.monotonic() + 30, clock=time, tell=print)
     return restore.restore(cluster, records, target, current, wait=ready, tell=print)
 
 

@@ -25,7 +25,7 @@ from ml_deploy.releases.deployment import Deployment, Plan
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.lease import Lock, identity
 from ml_deploy.releases.records import Records
-from ml_deploy.releases.wait import wait_ready
+from ml_deploy.releases.wait import Until
 
 pytestmark = pytest.mark.real_kubernetes
 RBAC = Path(__file__).resolve().parents[2] / "actions" / "deploy-aks" / "rbac.yaml"
@@ -74,9 +74,7 @@ def test_the_role_is_enough(limited: ApiServer, busybox: str) -> None:
     first, second = records.find(1), records.current()
     assert first and second
 
-    def ready(objects: Any) -> None:
-        wait_ready(limited, objects, seconds=60, clock=time, tell=print)
-
+    ready = Until(limited, time.monotonic() + 60, clock=time, tell=print)
     restored = restore.restore(limited, records, first, second, wait=ready, tell=print)
     assert restored.removed == (f"ConfigMap b in namespace {namespace}",)
     records.trim(1)

@@ -143,7 +143,9 @@ class Reporter:
         assert release is not None
         self.tell(told)
         where = self._where(cluster, release.objects)
-        details = f"### {self._inputs.app}: {told}"
+        for words in progress.stays:
+            self.tell(words)
+        details = f"### {self._inputs.app}: {told}" + _listed(progress.stays)
         return self._result(status=release.state, endpoint=where, details=details, objects=(), progress=progress)
 
     def _where(self, cluster: Cluster, objects: Sequence[Object]) -> str:
@@ -187,6 +189,7 @@ class Reporter:
         error.message = f"{error.message.rstrip('. ')}. {said}"
         if progress.taken:
             error.details = f"{error.details}\n\n{_steps(progress)}".strip()
+        error.details = (error.details + _listed(progress.stays)).strip()
         status = "rolled-back" if progress.rolled_back_to else "failed"
         error.result = self._result(status=status, progress=progress, objects=progress.applied, error=error)
         return error
@@ -229,6 +232,10 @@ def _row(obj: Object, progress: Progress) -> dict[str, str]:
     title = f"{obj['kind']} {meta['name']}"
     return {"kind": obj["kind"], "name": meta["name"], "namespace": str(meta.get("namespace") or ""),
             "state": progress.ready.get(title, "")}  # fmt: skip
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n" + "".join(f"\n- {escape_cell(line)}" for line in lines) if lines else ""
 
 
 def _steps(progress: Progress) -> str:

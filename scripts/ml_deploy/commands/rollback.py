@@ -62,7 +62,7 @@ class Result(CommandResult):
     image: str = output("The image of the revision that is current now.")
     status: str = output(
         "`rolled-back`; `not-current` (nothing was done: `from-revision` is not the current one); "
-        "`out-of-traffic` (a failed first release has nothing before it); `failed`."
+        "`out-of-traffic` (a failed release has no good one before it); `failed`."
     )
     endpoint: str = output("URL of the app's Service.")
     app: str = ""
@@ -187,7 +187,7 @@ class _Rollback:
         self._tell(f"restoring {target.row()}")
         done = restore.restore(
             self._cluster, self._records, target, self._current, tell=self._tell, why=self._inputs.why,
-            wait=wait.until(self._cluster, self._until, clock=self._adapters.clock, tell=self._tell),
+            wait=wait.Until(self._cluster, self._until, clock=self._adapters.clock, tell=self._tell),
         )  # fmt: skip
         removed = tuple(f"removed: {one}" for one in done.removed)
         self._result = replace(self._result, revision=done.release.revision, image=done.release.image,

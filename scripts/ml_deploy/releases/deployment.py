@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ml_deploy.errors import ManifestError, MlDeployError, NoRelease
-from ml_deploy.releases import adoption, pod_images, prune, restore, snapshot, strategies, wait
+from ml_deploy.releases import adoption, ahead, pod_images, prune, restore, snapshot, strategies, wait
 from ml_deploy.releases.cluster import ApiError, Cluster, Object, patient_for
 from ml_deploy.releases.history import DEPLOYED, FAILED, JUDGED_GOOD, WAITING, Release, Verdict, current_of, ref_of
 from ml_deploy.releases.lease import Clock, LockLost
@@ -135,6 +135,8 @@ class Deployment:
             progress.release = self._records.mark(progress.release, FAILED, verdict)
             if self._plan.rollback_timeout is not None:
                 self._undo(progress.release, started + self._plan.rollback_timeout, error.message)
+            elif not progress.changed:
+                self._tell_what_stays(ahead.kept(self._cluster, progress.release, "`on-failure: keep`"))
         except MlDeployError as second:
             if second.reason == "cancelled":
                 raise
@@ -151,6 +153,12 @@ class Deployment:
                 canary_trial.clean(self._stage)
         else:
             self._strategy.withdraw(self._stage)
+            self._tell_what_stays(ahead.take_back(self._cluster, failed, clock=self._clock, tell=self._tell))
+
+    def _tell_what_stays(self, words: tuple[str, ...]) -> None:
+        self.progress.stays = words
+        for one in words:
+            self._tell(one)
 
     def _roll_back(self, failed: Release, until: float, why: str) -> None:
         progress = self.progress
@@ -168,7 +176,7 @@ class Deployment:
         progress.going_back_to = target
         done = restore.restore(
             self._cluster, self._records, target, failed, tell=self._tell, why=why, adopt=self._plan.adopt,
-            wait=wait.until(self._cluster, until, clock=self._clock, tell=self._tell),
+            wait=wait.Until(self._cluster, until, clock=self._clock, tell=self._tell),
         )  # fmt: skip
         progress.rolled_back_to = done.release
 
@@ -184,6 +192,11 @@ def _refused(error: ApiError) -> ManifestError:
     )
 
 
+def _is_first(progress: Progress) -> bool:
+    """Whether no other release was ever begun: the number of one that was is never given again."""
+    return progress.previous is None and progress.release is not None and progress.release.revision == 1
+
+
 def serving(progress: Progress) -> str:
     """One sentence on what users reach now."""
     release, previous = progress.release, progress.previous
@@ -191,9 +204,8 @@ def serving(progress: Progress) -> str:
         return f"Revision {progress.rolled_back_to.revision} serves again."
     if progress.out_of_traffic:
         services = ", ".join(progress.out_of_traffic)
-        return (
-            f"It was the first release, so there is nothing to go back to: taken out of traffic (Service {services})."
-        )
+        why = "It was the first release" if _is_first(progress) else "No release before it is known to be good"
+        return f"{why}, so there is nothing to go back to: taken out of traffic (Service {services})."
     if progress.going_back_to:
         return f"The way back to revision {progress.going_back_to.revision} is not finished: run `rollback`."
     if progress.share:
@@ -202,11 +214,10 @@ def serving(progress: Progress) -> str:
             "takes it away."
         )
     if not progress.changed:
-        return (
-            f"Revision {previous.revision} serves as before."
-            if previous
-            else "Nothing was deployed before; nothing is now."
-        )
+        if not previous:
+            return "Nothing was deployed before; nothing is now."
+        failed = ", which failed, is still the current one" if previous.state == FAILED else " serves as before"
+        return f"Revision {previous.revision}{failed}."
     number = release.revision if release else "?"
     if release and release.strategy == "blue-green":
         return f"Services lead to revision {number} now, as far as it came; the version before stands beside it."

@@ -16,7 +16,6 @@ from ml_deploy.releases.cluster import ApiError, Applied, Cluster, Object, Ref
 from ml_deploy.releases.rollout import Waiting, verdict
 
 Apply = Callable[[], Applied]
-_GONE = 60.0  # seconds for the pods of a replaced Job to end (30 s of grace are usual)
 _OF_THE_SERVER = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
 
 
@@ -36,10 +35,12 @@ def rehearse(cluster: Cluster, live: Object, wanted: Object, apply: Apply) -> Ap
     return replace(made, object=_as_in_place_of(live, made.object))
 
 
-def put(cluster: Cluster, ref: Ref, live: Object, apply: Apply, *, tell: Callable[[str], None]) -> Applied:
+def put(
+    cluster: Cluster, ref: Ref, live: Object, apply: Apply, *, tell: Callable[[str], None], seconds: float
+) -> Applied:
     """Apply a Job that exists already, replacing it where it has to run again.
 
-    Raises TimedOut when the old one's pods do not end, ApiError when the server refuses the new one.
+    seconds: for the old one's pods to end. Raises TimedOut when they do not, ApiError when the server refuses the new one.
     """
     if isinstance(verdict(live), Waiting):
         try:
@@ -50,7 +51,7 @@ def put(cluster: Cluster, ref: Ref, live: Object, apply: Apply, *, tell: Callabl
         tell(f"{ref} is another one by now: the one that runs is ended and replaced")
     else:
         tell(f"{ref} has finished: it is replaced, and runs again")
-    _remove(cluster, ref, str(live["metadata"]["uid"]))
+    _remove(cluster, ref, str(live["metadata"]["uid"]), seconds)
     return apply()
 
 
@@ -58,7 +59,7 @@ def _immutable(error: ApiError) -> bool:
     return error.code == 422 and "field is immutable" in error.message
 
 
-def _remove(cluster: Cluster, ref: Ref, uid: str) -> None:
+def _remove(cluster: Cluster, ref: Ref, uid: str, seconds: float) -> None:
     """Delete a Job with its pods and wait until they are gone: two of a kind never run at once."""
     try:
         cluster.delete(ref, uid=uid, propagation="Foreground")
@@ -66,9 +67,9 @@ def _remove(cluster: Cluster, ref: Ref, uid: str) -> None:
         if error.code == 409:  # somebody else made it anew
             return
         raise
-    if not removal.wait_until_gone(cluster, ref, uid, seconds=_GONE):
+    if not removal.wait_until_gone(cluster, ref, uid, seconds=seconds):
         raise TimedOut(
-            f"{ref} was deleted to be replaced, and its pods have not ended within {_GONE:.0f} s.",
+            f"{ref} was deleted to be replaced, and its pods have not ended at the deadline, {seconds:.0f} s later.",
             hint=f"Look at them (kubectl describe pod -l job-name={ref.name}); run this again once they are gone.",
         )
 

@@ -35,7 +35,6 @@ _OWNERS = (
 #: What an autoscaler has left behind; where one still rules, we have no number of replicas to set.
 _SCALED = [(manager, ".spec.replicas") for manager in ("kube-controller-manager", "keda-operator")]
 _TRIES = 5
-_GONE = 60.0  # seconds that an object which is being deleted is given
 
 Tell = Callable[[str], None]
 
@@ -95,14 +94,15 @@ def scaled_in(objects: Iterable[Object], here: str) -> list[str]:
 class Applier:
     """Applies a release's objects under the ownership rules; deploy-aks and rollback both use it.
 
+    left:  seconds until the deadline; what is on its way out is waited for until then, and by default not at all.
     adopt: take over what Helm, Argo CD or Flux own.
     """
 
     def __init__(
         self, cluster: Cluster, app: str, objects: Sequence[Object], *, tell: Tell,
-        adopt: bool = False,
+        left: Callable[[], float] = lambda: 0.0, adopt: bool = False,
     ) -> None:  # fmt: skip
-        self._cluster, self._app, self._tell, self._adopt = cluster, app, tell, adopt
+        self._cluster, self._app, self._tell, self._left, self._adopt = cluster, app, tell, left, adopt
         self._ruled = {place: self._autoscaled(objects, place) for place in scaled_in(objects, cluster.namespace)}
 
     def apply(self, obj: Object, *, dry_run: bool = False) -> Applied:
@@ -128,11 +128,12 @@ class Applier:
 
     def _wait_until_gone(self, ref: Ref, live: Object) -> None:
         """What is applied to an object on its way out would go with it: it is made anew instead."""
-        self._tell(f"{ref} is being deleted: it is made anew once it is gone")
-        if not removal.wait_until_gone(self._cluster, ref, live["metadata"]["uid"], seconds=_GONE):
-            waits = ", ".join(live["metadata"].get("finalizers") or ["its pods"])
+        self._tell(f"{ref} is being deleted and waits for {_held_by(live)}: it is made anew once it is gone")
+        seconds = self._left()
+        if not removal.wait_until_gone(self._cluster, ref, live["metadata"]["uid"], seconds=seconds):
             raise TimedOut(
-                f"{ref} was deleted by somebody, and is not gone within {_GONE:.0f} s: it waits for {waits}.",
+                f"{ref} was deleted by somebody, and is not gone at the deadline, {seconds:.0f} s later: "
+                f"it waits for {_held_by(self._cluster.get(ref) or live)}.",
                 hint="A finalizer is removed by the controller that set it; run this again once the object is gone.",
             )
 
@@ -142,7 +143,7 @@ class Applier:
 
         if dry_run:
             return jobs.rehearse(self._cluster, live, wanted, apply)
-        return jobs.put(self._cluster, ref, live, apply, tell=self._tell)
+        return jobs.put(self._cluster, ref, live, apply, tell=self._tell, seconds=self._left())
 
     def _leave_replicas(self, ref: Ref, live: Object, wanted: Object, dry_run: bool) -> Object:
         """The object without its number of replicas (a dry run, which hands nothing over, keeps the live number)."""
@@ -255,6 +256,11 @@ def without_replicas(obj: Object) -> Object:
     """The object without `spec.replicas`."""
     spec = obj.get("spec") or {}
     return {**obj, "spec": {name: value for name, value in spec.items() if name != "replicas"}}
+
+
+def _held_by(live: Object) -> str:
+    """What an object that is being deleted waits for."""
+    return ", ".join(live["metadata"].get("finalizers") or ["its pods"])
 
 
 def _union(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_deploy.releases import restore, wait
+from ml_deploy.releases import ahead, restore, wait
 from ml_deploy.releases.history import ROLLED_BACK, current_of
 from ml_deploy.releases.stage import Progress, Stage
 from ml_deploy.releases.strategies import canary_trial
@@ -21,6 +21,8 @@ def reject(stage: Stage, *, why: str) -> Progress:
         _undo_promotion(stage, why)
     canary_trial.clean(stage)
     progress.release = stage.records.load(release)
+    if not release.activated:
+        progress.stays = ahead.take_back(stage.cluster, progress.release, clock=stage.clock, tell=stage.tell)
     release = stage.records.update(progress.release, why=why)
     progress.release = stage.records.mark(release, ROLLED_BACK)
     return progress
@@ -30,6 +32,6 @@ def _undo_promotion(stage: Stage, why: str) -> None:
     target = restore.choose(stage.records.all(), stage.release)
     done = restore.restore(
         stage.cluster, stage.records, target, stage.release, tell=stage.tell, why=why,
-        wait=wait.until(stage.cluster, stage.until, clock=stage.clock, tell=stage.tell),
+        wait=wait.Until(stage.cluster, stage.until, clock=stage.clock, tell=stage.tell),
     )  # fmt: skip
     stage.progress.rolled_back_to = done.release

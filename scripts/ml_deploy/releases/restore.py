@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ml_deploy.errors import NoRelease, RolloutFailed
 from ml_deploy.releases import removal, stuck_pods, switching
@@ -37,8 +38,15 @@ from ml_deploy.releases.switching import Switch
 OUT_OF_TRAFFIC = "ml-deploy/out-of-traffic"
 _ONLY_WHEN_GONE = {"Namespace", "CustomResourceDefinition", "PersistentVolumeClaim", "PersistentVolume"}
 
-#: Waits until all of these objects, as the server has them, are ready. Raises RolloutFailed, which says why not.
-WaitAll = Callable[[Sequence[Object]], None]
+
+class WaitAll(Protocol):
+    """Waits until all of these objects, as the server has them, are ready. Raises RolloutFailed, which says why not."""
+
+    def __call__(self, objects: Sequence[Object]) -> None:
+        """See above."""
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def nothing(history: Sequence[Release], current: Release) -> NoRelease:
     return NoRelease(
         f"There is no older release of {current.app} to go back to from revision {current.revision}.",
         hint="Name one with `to-revision` if you know that it is right, or deploy a version that is."
-        if len(history) > 1 else "It is the first release: deploy a version that is right.",
+        if len(history) > 1 else "Deploy a version that is right.",
         details="Recorded revisions:\n\n" + "\n".join(rows),
     )  # fmt: skip
 
@@ -138,7 +146,8 @@ def take_out_of_traffic(cluster: Cluster, records: Records, failed: Release, *, 
     applier = Applier(cluster, failed.app, failed.objects, tell=tell)
     done = []
     for service in services:
-        if cluster.get(ref_of(service, failed.namespace)):
+        live = cluster.get(ref_of(service, failed.namespace))
+        if live and not live["metadata"].get("deletionTimestamp"):
             closed = copy.deepcopy(service)
             closed["spec"]["selector"][OUT_OF_TRAFFIC] = "true"
             applier.apply(closed)
@@ -183,7 +192,7 @@ class _Work:
         return switching.carried_out(switch, self.cluster, left, put=self._apply, ready=self.wait)
 
     def _applier(self) -> Applier:
-        return Applier(self.cluster, self.target.app, self.target.objects, tell=self.tell,
+        return Applier(self.cluster, self.target.app, self.target.objects, tell=self.tell, left=self.wait.left,
                        adopt=self.adopt)  # fmt: skip
 
     def _apply(self, objects: Sequence[Object]) -> list[Object]:

@@ -88,6 +88,7 @@ class Progress:
     going_back_to: Release | None = None
     rolled_back_to: Release | None = None
     out_of_traffic: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()  # what was made for a release that no user got, and why it is still there
     problem: str = ""
     pruned: tuple[str, ...] = ()
     rollout_seconds: float = 0.0
@@ -130,7 +131,7 @@ class Stage:
         """Apply objects in their order, note them with their UIDs, and return them as the server has them."""
         patient_for(self.cluster, self.left())
         applier, done = self._applier(objects), []
-        for one in snapshot.in_order(objects, lambda obj: self._apply(applier, obj)):
+        for one in snapshot.in_order(objects, lambda obj: self._apply(applier, obj).object):
             done.append(one)
             self._note(one)
             if one["kind"] == "CustomResourceDefinition":
@@ -141,10 +142,11 @@ class Stage:
         return done
 
     def put_ahead(self, objects: Sequence[Object]) -> None:
-        """Apply objects that pods of the new version need and that change nothing for users."""
+        """Apply objects that pods of the new version need and that change nothing for users; new ones are recorded."""
         applier = self._applier(objects)
-        for obj in objects:
-            self._apply(applier, obj)
+        made = [done.object for obj in objects if (done := self._apply(applier, obj)).live is None]
+        if made:
+            self.progress.release = self.records.applied(self.release, made)
 
     def wait_for(self, objects: Sequence[Object], *, stable_for: float = 0.0) -> dict[str, str]:
         """Wait until objects (as the server has them) are ready, until the deadline; a word on each."""
@@ -155,9 +157,9 @@ class Stage:
 
     def wait_for_all(self, *, stable_for: float = 0.0) -> None:
         """Wait until everything that was put is ready, and stays so for `stable_for` seconds. It is what is reported."""
-        started = self.clock.monotonic()
+        started, applied = self.clock.monotonic(), self.progress.applied
         try:
-            self.progress.ready = self.wait_for(self.progress.applied, stable_for=stable_for)
+            self.progress.ready = self.wait_for(applied, stable_for=max(stable_for, wait.settling(applied)))
         finally:
             self.progress.rollout_seconds += self.clock.monotonic() - started
 
@@ -167,13 +169,13 @@ class Stage:
 
     def _applier(self, objects: Sequence[Object]) -> Applier:
         live = snapshot.listed(self.cluster, objects)
-        return Applier(live, self.plan.app, self.objects, tell=self.tell, adopt=self.plan.adopt)
+        return Applier(live, self.plan.app, self.objects, tell=self.tell, left=self.left, adopt=self.plan.adopt)
 
-    def _apply(self, applier: Applier, obj: Object) -> Object:
+    def _apply(self, applier: Applier, obj: Object) -> Applied:
         done = self._applied(applier, obj)
         for warning in done.warnings:
             self.tell(f"{obj['kind']} {obj['metadata']['name']}: the API server warns: {warning}")
-        return done.object
+        return done
 
     def _applied(self, applier: Applier, obj: Object) -> Applied:
         """An API server takes a moment until it goes by a definition that has just been applied."""

@@ -39,6 +39,7 @@ class Clock(Protocol):
         """Seconds since some fixed point."""
 
 
+_SETTLES = 3.0  # seconds in which a bare Pod that starts and fails has done so
 _LEAST = 1.0  # seconds in which what is ready is seen to be, though the deadline has passed
 
 _UNSEEN = rollout.Waiting("not seen yet")
@@ -67,15 +68,26 @@ def wait_ready(
     return _Wait(cluster, watched, seconds, clock, tell, stable_for).run()
 
 
-def until(cluster: Cluster, moment: float, *, clock: Clock, tell: Tell) -> Callable[[Sequence[Object]], None]:
+def settling(objects: Sequence[Object]) -> float:
+    """Seconds in which objects are seen to stay ready, whatever is wanted: a Pod without a probe is ready as it starts."""
+    return _SETTLES if any(obj["kind"] == "Pod" for obj in objects) else 0.0
+
+
+class Until:
     """Waits for objects as often as it is called, always until the same moment on the clock's monotonic time."""
 
-    def ready(objects: Sequence[Object]) -> None:
-        left = moment - clock.monotonic()
-        patient_for(cluster, left)
-        wait_ready(cluster, objects, seconds=max(left, _LEAST), clock=clock, tell=tell)
+    def __init__(self, cluster: Cluster, moment: float, *, clock: Clock, tell: Tell) -> None:
+        self._cluster, self._moment, self._clock, self._tell = cluster, moment, clock, tell
 
-    return ready
+    def __call__(self, objects: Sequence[Object]) -> None:
+        """Raises RolloutFailed when they are not ready by then."""
+        left = self.left()
+        patient_for(self._cluster, left)
+        wait_ready(self._cluster, objects, seconds=max(left, _LEAST), clock=self._clock, tell=self._tell)
+
+    def left(self) -> float:
+        """Seconds until then, never less than 0."""
+        return max(self._moment - self._clock.monotonic(), 0.0)
 
 
 class _Wait:

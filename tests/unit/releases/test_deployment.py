@@ -35,7 +35,17 @@ NEW, OLD = release(2), release(1)
         (Progress(release=release(2, strategy="blue-green"), changed=True), "Services lead to revision 2"),
         (Progress(release=NEW, changed=True, going_back_to=OLD, rolled_back_to=OLD), "Revision 1 serves again."),
         (Progress(release=NEW, changed=True, going_back_to=OLD), "The way back to revision 1 is not finished"),
-        (Progress(release=NEW, changed=True, out_of_traffic=("wine",)), "taken out of traffic (Service wine)"),
+        (
+            Progress(release=OLD, changed=True, out_of_traffic=("wine",)),
+            "It was the first release, so there is nothing",
+        ),
+        (Progress(release=NEW, changed=True, out_of_traffic=("wine",)), "No release before it is known to be good, so"),
+        (Progress(release=OLD, previous=release(0), changed=True, out_of_traffic=("a", "b")), "No release before it"),
+        (Progress(release=OLD, changed=True, out_of_traffic=("wine",)), "taken out of traffic (Service wine)"),
+        (
+            Progress(release=NEW, previous=release(1, state=FAILED)),
+            "Revision 1, which failed, is still the current one.",
+        ),
         (Progress(release=NEW, changed=True), "in place as far as it came; there was none before it"),
         (Progress(release=NEW, previous=OLD, share=10), "Its canary still has 10 % of the traffic"),
     ],

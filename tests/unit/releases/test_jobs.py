@@ -35,6 +35,7 @@ class FakeCluster:
         return True
 
     def watch(self, *where: str, name: str, seconds: float) -> Iterator[Event | None]:
+        assert seconds == 25.0
         yield from self.events
 
     def get(self, ref: Ref) -> Object | None:
@@ -58,7 +59,7 @@ def put(cluster: FakeCluster, live: Object, *answers: Applied | ApiError) -> lis
             raise answer
         return answer
 
-    jobs.put(cast(Cluster, cluster), REF, live, apply, tell=lambda _: None)
+    jobs.put(cast(Cluster, cluster), REF, live, apply, tell=lambda _: None, seconds=25.0)
     return cluster.calls
 
 
@@ -82,7 +83,7 @@ def test_a_finished_one_is_replaced_once_it_is_gone(how: str, events: tuple[Even
 
 
 def test_one_that_does_not_go() -> None:
-    with pytest.raises(TimedOut, match="its pods have not ended"):
+    with pytest.raises(TimedOut, match="its pods have not ended at the deadline, 25 s later"):
         put(FakeCluster(None, Event("MODIFIED", job()), then=job()), job(finished="Failed"))
 
 

@@ -149,7 +149,7 @@ class Deleting:
         return LEAVING
 
     def watch(self, *where: str, name: str, seconds: float) -> Iterator[Event | None]:
-        self.calls.append(f"wait for {name}")
+        self.calls.append(f"wait {seconds:g} s for {name}")
         yield from self.events
 
     def apply(self, obj: Object, *, dry_run: bool) -> Applied:
@@ -165,14 +165,18 @@ LEAVING: Object = {
 
 def test_what_is_being_deleted_is_made_anew_once_it_is_gone() -> None:
     cluster = Deleting(Event("MODIFIED", LEAVING), Event("DELETED", LEAVING))
-    applier = ownership.Applier(cast(Cluster, cluster), "wine", [], tell=lambda _: None)
+    told: list[str] = []
+    applier = ownership.Applier(cast(Cluster, cluster), "wine", [], tell=told.append, left=lambda: 12.5)
     assert applier.apply({**LEAVING, "metadata": {"name": "web"}}).live is None
-    assert cluster.calls == ["get", "wait for web", "apply"]
+    assert cluster.calls == ["get", "wait 12.5 s for web", "apply"]
+    assert told == [
+        "Service web in namespace ml is being deleted and waits for example.com/lb: it is made anew once it is gone"
+    ]
 
 
-def test_what_does_not_go_stops_it() -> None:
+def test_what_does_not_go_until_the_deadline_stops_it() -> None:
     cluster = Deleting(Event("MODIFIED", LEAVING))
-    applier = ownership.Applier(cast(Cluster, cluster), "wine", [], tell=lambda _: None)
-    with pytest.raises(TimedOut, match="is not gone within 60 s: it waits for example"):
+    applier = ownership.Applier(cast(Cluster, cluster), "wine", [], tell=lambda _: None, left=lambda: 7.0)
+    with pytest.raises(TimedOut, match="is not gone at the deadline, 7 s later: it waits for example"):
         applier.apply({**LEAVING, "metadata": {"name": "web"}})
     assert "apply" not in cluster.calls

@@ -9,7 +9,7 @@ import pytest
 
 from ml_deploy.errors import RolloutFailed
 from ml_deploy.releases.cluster import Cluster, Event, Kind, Object, WatchOf
-from ml_deploy.releases.wait import until, wait_ready
+from ml_deploy.releases.wait import Until, wait_ready
 
 
 def deployment(available: int = 1, generation: int = 1, name: str = "web", replicas: int = 1) -> Object:
@@ -252,13 +252,13 @@ def test_an_address_is_waited_for_but_not_for_ever() -> None:
 def test_all_waits_of_one_rollback_end_at_one_moment() -> None:
     clock = Clock()
     fake = Fake(clock, [(0, deployment(0)), (8, deployment(1)), (8, deployment(0))])
-    ready = until(cast(Cluster, fake), clock.now + 10, clock=clock, tell=lambda _: None)
+    ready = Until(cast(Cluster, fake), clock.now + 10, clock=clock, tell=lambda _: None)
     ready([deployment()])
     assert (clock.now, fake.patience) == (108.0, 15.0)
     with pytest.raises(RolloutFailed, match="not ready within 2 s"):
         ready([deployment()])
     fake = Fake(clock, [(0, deployment(1))])
-    until(cast(Cluster, fake), clock.now - 1, clock=clock, tell=lambda _: None)([deployment()])
+    Until(cast(Cluster, fake), clock.now - 1, clock=clock, tell=lambda _: None)([deployment()])
     assert clock.now == 110.0, "what is ready is seen to be so"
 
 
