@@ -144,9 +144,10 @@ class Stage:
     def put_ahead(self, objects: Sequence[Object]) -> None:
         """Apply objects that pods of the new version need and that change nothing for users; new ones are recorded."""
         applier = self._applier(objects)
-        made = [done.object for obj in objects if (done := self._apply(applier, obj)).live is None]
-        if made:
-            self.progress.release = self.records.applied(self.release, made)
+        for obj in objects:
+            done = self._apply(applier, obj)
+            if done.live is None:
+                self.progress.release = self.records.applied(self.release, [done.object])
 
     def wait_for(self, objects: Sequence[Object], *, stable_for: float = 0.0) -> dict[str, str]:
         """Wait until objects (as the server has them) are ready, until the deadline; a word on each."""
