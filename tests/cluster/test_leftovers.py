@@ -40,7 +40,7 @@ def test_an_object_on_its_way_out_is_waited_for_until_the_deadline(cluster: ApiS
     begun = time.monotonic()
     try:
         late = deploy(config("held", a="2"), timeout="8s")
-        assert (late.code, late.outputs["reason"]) == (11, "timeout"), late.log
+        assert (late.code, late.outputs["reason"]) == (17, "timeout"), late.log
         assert time.monotonic() - begun < 20
         assert "is being deleted and waits for example.com/wait: it is made anew once it is gone" in late.log
         assert "is not gone at the deadline" in late.log and "it waits for example.com/wait" in late.summary
