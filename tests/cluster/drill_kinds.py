@@ -137,7 +137,7 @@ class WayBack(Rollback, BlueGreen):
 class AutomaticWayBack(AutomaticRollback, BlueGreen):
     """After the switch."""
 
-    writes, first = 30, 12
+    writes, first = 29, 12
 
 
 class Canary(Drill):
