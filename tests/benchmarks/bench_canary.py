@@ -4,10 +4,10 @@ usage: bench_canary.py --kubeconfig FILE --image IMAGE [--kubectl PATH] [--round
 
 IMAGE as in bench_deploy.py; the cluster must give addresses to LoadBalancers. `promoted` is a whole deploy-aks, two pauses
 of 5 s included, from the start of the command to its end; Argo Rollouts, with a controller in the cluster, takes 15.4 s.
-An abort is decided when deploy-aks says so (the canary's pods begin to crash at 50 %); the figure is the time until the last
+An abort is decided when deploy-aks says so: the canary's pods answer wrongly at 50 %, or crash; the figure is the time until the last
 answer of the bad version to a client with a new connection. By the number of pods Argo's canary pods leave after 2.2 s;
 the goal is under 1 s. On a gateway (`--gateway`, a Gateway that takes routes of other namespaces) the same is measured
-for weights that kubectl sets, from the moment when it starts: no abort is faster than its gateway. `failed` are requests.
+for weights that kubectl sets, from the moment when it starts: no abort is faster than its gateway, and after a crash the gateway is still taking in which pods have gone. `failed` are requests.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from tests.benchmarks.bench_deploy import Bench
 from tests.benchmarks.cluster_options import lasting, parser
 from tests.cluster.apps import PREDICT, service
 from tests.cluster.canaries import Clients, app, clients, public
+from tests.cluster.drill_kinds import turning
 
 _PAUSE = "5s"
+_CODES = {"": 0, "crash": 11, "wrong answers": 12}
 _AFTERWARDS = 4.0  # seconds in which answers of the bad version would still be seen
 _ROUTES = "gateway.networking.k8s.io/v1"
 
@@ -38,10 +40,12 @@ class Canaries(Bench):
 
     replicas = 10
 
-    def objects(self, version: str, *, dying: bool = False) -> list[dict[str, Any]]:
-        """The app; `dying` pods serve for some seconds and crash."""
+    def objects(self, version: str, end: str = "") -> list[dict[str, Any]]:
+        """The app; its pods answer wrongly or crash after some seconds when that is their `end`."""
         made = app(self._options.image, version, name="ours", replicas=self.replicas)
-        if dying:
+        if end == "wrong answers":
+            turning(made)
+        elif end == "crash":
             command = made["spec"]["template"]["spec"]["containers"][0]["command"]
             command[2] = command[2].replace("exec /bin/busybox httpd -f", "/bin/busybox httpd")
             command[2] += "; /bin/busybox sleep 12; exit 3"
@@ -101,9 +105,24 @@ class Canaries(Bench):
                    "--kubeconfig", self._options.kubeconfig, "--namespace", self._options.namespace]  # fmt: skip
         subprocess.run(command, env=self._env, check=True, stdout=subprocess.DEVNULL)
 
-    def deploy(self, version: str, *options: str, dying: bool = False) -> tuple[float, float]:
+    def cases(self, version: str) -> str:
+        """The file of one golden prediction."""
+        path = self._folder / "cases.jsonl"
+        path.write_text(json.dumps({"path": PREDICT, "method": "GET", "expect": {"prediction": version}}) + "\n")
+        return str(path)
+
+    def abort(self, version: str, end: str, rate: float, *options: str) -> float:
+        """Seconds from the decision to the last answer `bad`."""
+        with clients(self.url(), rate, self.host) as users:
+            _, decided = self.deploy(version, "--strategy", "canary", "--steps", "50, 100", *options, end=end)
+            time.sleep(_AFTERWARDS)
+        if not decided or not _last(users, "bad"):
+            sys.exit(f"no abort, or nobody met the bad version: {users.total}")
+        return max(_last(users, "bad") - decided, 0.0)
+
+    def deploy(self, version: str, *options: str, end: str = "") -> tuple[float, float]:
         """Seconds in all, and when an abort was decided (0 without one)."""
-        path = self.write(self.objects(version, dying=dying))
+        path = self.write(self.objects(version, end))
         command = [str(ROOT / "scripts" / "run.sh"), "deploy-aks", "--app", "ours", "--manifests", str(path),
                    "--kubeconfig", self._options.kubeconfig, "--namespace", self._options.namespace, *options]  # fmt: skip
         started, decided, said = time.monotonic(), 0.0, ""
@@ -113,14 +132,19 @@ class Canaries(Bench):
             said += line
             decided = time.monotonic() if "canary: aborted at" in line else decided
         code = process.wait()
-        if code != (11 if dying else 0):
+        if code != _CODES[end]:
             sys.exit(said)
         return time.monotonic() - started, decided
 
 
 def measure(bench: Canaries, rounds: int, rate: float) -> dict[str, list[float]]:
-    """Each round: v2 (or v1) is promoted; then a bad one is aborted at 50 %."""
-    seconds: dict[str, list[float]] = {"promoted": [], "abort, last bad answer": [], "failed": []}
+    """Each round: a version is promoted; then a bad one is aborted at 50 %, twice."""
+    seconds: dict[str, list[float]] = {
+        "promoted": [],
+        "wrong answers, last one": [],
+        "crash, last answer": [],
+        "failed": [],
+    }
     bench.deploy("v1")
     steps = ["--strategy", "canary", "--pause", _PAUSE]
     for number in range(rounds):
@@ -129,10 +153,12 @@ def measure(bench: Canaries, rounds: int, rate: float) -> dict[str, list[float]]
             time.sleep(_AFTERWARDS)
         seconds["promoted"].append(taken)
         failed = len(users.failures())
-        with clients(bench.url(), rate, bench.host) as users:
-            _, decided = bench.deploy("bad", "--strategy", "canary", "--pause", "20s", "--steps", "50, 100", dying=True)
-            time.sleep(_AFTERWARDS)
-        seconds["abort, last bad answer"].append(max(_last(users, "bad") - decided, 0.0))
+        seconds["wrong answers, last one"].append(
+            bench.abort(
+                f"v{100 + number}", "wrong answers", rate, "--pause", "6s", "--cases", bench.cases(f"v{100 + number}")
+            )
+        )
+        seconds["crash, last answer"].append(bench.abort("bad", "crash", rate, "--pause", "20s"))
         seconds["failed"].append(failed)
         if bench.host:
             bench.deploy("bad", "--strategy", "canary", "--pause", "0s", "--steps", "50")
