@@ -21,6 +21,7 @@ Config = dict[str, Any]
 #: Gives a bearer token; True asks for a fresh one.
 TokenSource = Callable[[bool], str]
 
+_AS_PRINTED = "`kubeconfig` takes a path or the kubeconfig's text, as `kubectl config view --raw` prints it."
 _LONGEST_PATH = 500
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -130,9 +131,30 @@ def _parse(text: str, source: str) -> Config:
     if not isinstance(config, dict) or "clusters" not in config:
         raise InputError(
             f"There is no kubeconfig in {source}: it has no `clusters`.",
-            hint="`kubeconfig` takes a path or the kubeconfig's text, as `kubectl config view --raw` prints it.",
+            hint=_AS_PRINTED,
         )
+    _check_shape(config, source)
     return config
+
+
+def _check_shape(config: Config, source: str) -> None:
+    """Raises InputError unless each section is a list of entries that have what they name."""
+    for section, key in (("clusters", "cluster"), ("users", "user"), ("contexts", "context")):
+        entries = config.get(section) or []
+        for number, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+            if not isinstance(entries, list) or not _is_entry(entry, key):
+                raise InputError(
+                    f"The kubeconfig in {source} is malformed: `{section}` must be a list of `name` and `{key}`, "
+                    f"and entry {number + 1} is not.",
+                    hint=_AS_PRINTED,
+                )
+
+
+def _is_entry(entry: Any, key: str) -> bool:
+    inner = (entry.get(key) or {}) if isinstance(entry, dict) else None
+    if not isinstance(inner, dict):
+        return False
+    return all(isinstance(inner.get(part) or {}, dict) for part in ("exec", "auth-provider"))
 
 
 def _read(path: Path) -> Config:
@@ -154,7 +176,7 @@ def _anchored(config: Config, folder: Path) -> Config:
 def _anchor(holder: Config | None, folder: Path, *keys: str) -> None:
     for key in keys:
         if holder and holder.get(key):
-            holder[key] = str(folder.absolute() / holder[key])
+            holder[key] = str(folder.absolute() / str(holder[key]))
 
 
 def _merged(configs: list[Config]) -> Config:
