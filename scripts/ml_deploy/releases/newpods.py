@@ -5,8 +5,12 @@ from __future__ import annotations
 from ml_deploy.errors import Forbidden, Unreachable
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.diagnosis import Finding
+from ml_deploy.releases.history import ref_of
+from ml_deploy.releases.lease import Clock
+from ml_deploy.releases.rollout import condition
 from ml_deploy.releases.selectors import query
 
+_LOOK = 0.25  # seconds between two looks
 _REVISION = "deployment.kubernetes.io/revision"
 _TEMPLATE = "deprecated.daemonset.template.generation"
 #: Label of the pods of one template of a Deployment.
@@ -35,6 +39,24 @@ def of(cluster: Cluster, workload: Object, *, most: int = 0, fields: str = "") -
         wanted = (meta.get("annotations") or {}).get(_TEMPLATE)
         pods = [pod for pod in pods if wanted in (None, _label(pod, "pod-template-generation"))]
     return [pod for pod in pods if _owner(pod) == meta["uid"]]
+
+
+def ready(cluster: Cluster, workload: Object, *, clock: Clock, seconds: float) -> list[Object]:
+    """Those that are ready, as soon as there is one: what was seen ready may not be for a moment.
+
+    seconds: how long to wait for one; there is none when it returns nothing.
+    """
+    until = clock.monotonic() + seconds
+    while True:
+        live = cluster.get(ref_of(workload)) or workload
+        if (found := [pod for pod in of(cluster, live) if is_ready(pod)]) or clock.monotonic() >= until:
+            return found
+        clock.sleep(_LOOK)
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod takes requests, and is not on its way out."""
+    return condition(pod, "Ready").get("status") == "True" and not pod["metadata"].get("deletionTimestamp")
 
 
 def _of_deployment(cluster: Cluster, deployment: Object, chosen: str, most: int, fields: str) -> list[Object]:

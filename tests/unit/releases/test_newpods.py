@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from tests.clock import FakeClock
+
 from ml_deploy.releases import newpods
 from ml_deploy.releases.cluster import Cluster, Object
 
@@ -42,3 +44,32 @@ def test_those_of_a_daemon_set_go_by_its_template() -> None:
 def test_those_of_a_stateful_set_go_by_its_revision() -> None:
     given = workload("StatefulSet", {"updateRevision": "w-2"})
     assert names(given, *(pod(one, **{"controller-revision-hash": one}) for one in ("w-1", "w-2"))) == ["w-2"]
+
+
+class Flapping(Pods):
+    """Its one pod is ready from some look on."""
+
+    def __init__(self, ready_from: int) -> None:
+        super().__init__()
+        self.looks, self.ready_from = 0, ready_from
+
+    def get(self, _: Any) -> Object:
+        return workload("StatefulSet", {"updateRevision": "w-1"})
+
+    def list(self, api_version: str, kind: str, namespace: str, **_: Any) -> list[Object]:
+        self.looks += 1
+        status = {"conditions": [{"type": "Ready", "status": str(self.looks >= self.ready_from)}]}
+        return [{**pod("w-0", **{"controller-revision-hash": "w-1"}), "status": status}]
+
+
+def test_a_pod_that_is_not_ready_for_a_moment_is_waited_for() -> None:
+    flapping, clock = Flapping(3), FakeClock()
+    found = newpods.ready(cast(Cluster, flapping), flapping.get(None), clock=clock, seconds=5)
+    assert [one["metadata"]["name"] for one in found] == ["w-0"] and flapping.looks == 3
+
+
+def test_a_pod_that_does_not_get_ready_again_is_not_waited_for_in_vain() -> None:
+    clock, started = FakeClock(), FakeClock().monotonic()
+    gone = Flapping(1000)
+    assert newpods.ready(cast(Cluster, gone), gone.get(None), clock=clock, seconds=5) == []
+    assert 5 <= clock.monotonic() - started < 6

@@ -8,8 +8,8 @@ from itertools import cycle
 
 from ml_deploy.checks import http
 from ml_deploy.checks.cases import Report, judge
-from ml_deploy.errors import Conflict, Forbidden, ManifestError
-from ml_deploy.releases import before_traffic, colours, leftovers, newpods, rollout
+from ml_deploy.errors import Conflict, Forbidden, ManifestError, RolloutFailed
+from ml_deploy.releases import before_traffic, colours, leftovers, newpods
 from ml_deploy.releases.before_traffic import Target
 from ml_deploy.releases.cluster import ApiError, Cluster, Object
 from ml_deploy.releases.colouring import coloured
@@ -167,8 +167,14 @@ class BlueGreen:
     def _ask(self, stage: Stage, deployments: Sequence[Object], target: Target) -> Report:
         plan = stage.plan
         live = next(one for one in deployments if colours.same(one, target.workload))
-        pods = [pod for pod in newpods.of(stage.cluster, stage.cluster.get(ref_of(live)) or live) if _ready(pod)]
-        report = judge(plan.cases, _in_turn([self._patient(stage, pod, target.port) for pod in pods]))
+        pods = newpods.ready(stage.cluster, live, clock=stage.clock, seconds=stage.left())
+        if not pods:
+            raise RolloutFailed(
+                f"{ref_of(live)}: none of its pods stays ready long enough to be asked.",
+                hint="Look at its pods (kubectl describe pod) and their readiness probe.",
+            )
+        asks = [self._patient(stage, pod, target.port) for pod in pods]
+        report = judge(plan.cases, _in_turn(asks))
         if report.failures:
             serving = "No user has reached it: the old version serves as before."
             raise before_traffic.wrong(report, f"The new version of {plan.app}", serving)
@@ -261,10 +267,6 @@ def _colour(obj: Object) -> str:
 
 def _is_put(stage: Stage, obj: Object) -> bool:
     return any(colours.same(obj, one) for one in stage.progress.applied)
-
-
-def _ready(pod: Object) -> bool:
-    return rollout.condition(pod, "Ready").get("status") == "True" and not pod["metadata"].get("deletionTimestamp")
 
 
 def _in_turn(asks: Sequence[http.Ask]) -> http.Ask:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ml_deploy.checks.cases import Report, judge
 from ml_deploy.checks.versus import Comparison
 from ml_deploy.errors import EndpointDown, MlDeployError, RolloutFailed, TimedOut, TooSlow
-from ml_deploy.releases import before_traffic, rehearsal, rollout
+from ml_deploy.releases import before_traffic, newpods, rehearsal
 from ml_deploy.releases.cluster import Object, Ref
 from ml_deploy.releases.history import ref_of
 from ml_deploy.releases.record_secrets import REVISION
@@ -121,7 +121,7 @@ class Trial:
         if not stage.plan.cases:
             return None
         port = before_traffic.target(stage.objects, images=stage.plan.images).port
-        for pod in [one for one in self._live_pods() if _ready(one)][:limit]:
+        for pod in [one for one in self._live_pods() if newpods.is_ready(one)][:limit]:
             ask = before_traffic.asker(stage.cluster, pod, port)
             report = judge(stage.plan.cases, before_traffic.first_patiently(ask, stage.clock, stage.until))
             if report.failures:
@@ -247,10 +247,6 @@ def _exit(pod: Object) -> str:
         if ended:
             return f" ({one.get('name')}: {ended.get('reason') or 'ended'}, exit code {ended.get('exitCode')})"
     return ""
-
-
-def _ready(pod: Object) -> bool:
-    return bool(rollout.condition(pod, "Ready").get("status") == "True")
 
 
 def _pods(count: int) -> str:
