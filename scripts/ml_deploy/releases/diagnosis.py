@@ -63,8 +63,7 @@ def of_pod(pod: Object, events: Iterable[Object] = ()) -> Iterator[Finding]:
         return
     where = f"Pod {name}"
     if status.get("phase") == "Failed" and status.get("reason") == "Evicted":
-        yield Finding("evicted", where, f"evicted: {_cut(status.get('message'))}",
-                      "Lower its requests and use of memory or disk, or give the nodes more.", pod=name)  # fmt: skip
+        yield _evicted(where, str(status.get("message") or ""), name)
         return
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
@@ -199,6 +198,16 @@ def _exit(code: int) -> str:
              137: ": killed (SIGKILL; a failing liveness probe or no memory)", 139: ": segmentation fault",
              143: ": terminated (SIGTERM; often a failing liveness probe)"}  # fmt: skip
     return known.get(code, "")
+
+
+def _evicted(where: str, message: str, name: str) -> Finding:
+    """A limit of its own that a pod exceeded, or a node that ran short: then those go that use more than they requested."""
+    own = re.search(r"exceed(s|ed) .*limit", message)
+    remedy = (
+        "Write less, or raise that limit (`sizeLimit` of a volume, `ephemeral-storage` of a container)."
+        if own else "Request as much as the pod uses, so that it is placed where there is enough, or give the nodes more."
+    )  # fmt: skip
+    return Finding("evicted", where, f"evicted: {_cut(message)}", remedy, pod=name)
 
 
 def _unschedulable(where: str, said: str, events: Sequence[Object], pod: str) -> Finding:

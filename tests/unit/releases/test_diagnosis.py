@@ -152,6 +152,21 @@ def test_what_the_autoscaler_said() -> None:
     assert coming.grace is None and "adding nodes" in coming.remedy
 
 
+@pytest.mark.parametrize(
+    "message, remedy",
+    [
+        ('Usage of EmptyDir volume "cache" exceeds the limit "1Mi". ', "sizeLimit"),
+        ('Container web exceeded its local ephemeral storage limit "1Mi". ', "ephemeral-storage"),
+        ("Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ", "Write less"),
+        ("The node was low on resource: memory. Threshold quantity: 100Mi, available: 90Mi. Container web was using 500Mi, "
+         "request is 64Mi, has larger consumption of memory. ", "Request as much as the pod uses"),
+    ],
+)  # fmt: skip
+def test_evicted(message: str, remedy: str) -> None:
+    found = only({**pod(), "status": {"phase": "Failed", "reason": "Evicted", "message": message}})
+    assert (found.kind, found.pod) == ("evicted", "p") and message[:30] in found.cause and remedy in found.remedy
+
+
 def test_events_tell_of_volumes_and_probes() -> None:
     spec = {"containers": [{"name": "web", "readinessProbe": {"httpGet": {"path": "/h", "port": 8000}}}]}
     creating = pod(spec=spec, **waiting("ContainerCreating"))
