@@ -6,7 +6,6 @@ docker-py cannot speak to BuildKit, so builds are subprocesses (`adapters/builde
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -153,7 +152,7 @@ def _ours() -> Iterator[None]:
 
 def unavailable(why: str) -> EngineUnavailable:
     """No engine answers: the commonest reasons in words."""
-    where = os.environ.get("DOCKER_HOST") or "its socket"
+    where = builder.engine_environment().get("DOCKER_HOST") or "its socket"
     if re.search(r"permission denied|PermissionError", why, re.I):
         return EngineUnavailable(
             f"This user may not use the Docker Engine at {where} (permission denied).",
@@ -200,7 +199,7 @@ def _bind() -> str:
 
 def _host() -> str:
     """Where published ports are reached: this machine, or that of a remote engine."""
-    parts = urlsplit(os.environ.get("DOCKER_HOST", ""))
+    parts = urlsplit(builder.engine_environment().get("DOCKER_HOST", ""))
     remote = parts.scheme in ("tcp", "ssh", "http", "https") and parts.hostname not in ("localhost", None)
     return str(parts.hostname) if remote else "127.0.0.1"
 
